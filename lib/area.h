@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The state area: one memory object that both sides of a relay map.
+ *
+ * Theory of operation.  It holds the ownership word, one slot per vCPU and one for the VM with its
+ * devices.  The source writes a slot, then publishes its length in the slot's word and wakes who
+ * waits for it; the target copies the slot out, and works on the copy only.
+ *
+ * The ownership word says who may run the guest.  It only ever moves along these edges, each a
+ * compare-and-swap, so that for every pair of contradicting decisions exactly one is made:
+ *
+ *	SOURCE -> TARGET	target, when it has loaded everything
+ *	TARGET -> ENTERED	target, when its first vCPU is about to enter the guest
+ *	SOURCE -> KEPT		source, when it gives up
+ *	TARGET -> KEPT		source, when the target died before entering
+ *
+ * The sizes of everything follow from two numbers that both sides know; nothing read from the area
+ * is ever used as an offset.
+ */
+#ifndef LIB_AREA_H
+#define LIB_AREA_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum area_owner {
+	AREA_SOURCE = 0,
+	AREA_TARGET = 1,
+	AREA_ENTERED = 2,
+	AREA_KEPT = 3,
+};
+
+/* A slot's word: 0 until the source publishes the length, or until somebody gives up on it. */
+#define AREA_EMPTY   0U
+#define AREA_ABORTED UINT32_MAX
+
+struct area_slot {
+	_Alignas(64) _Atomic uint32_t word;
+};
+
+struct area_header {
+	_Alignas(64) _Atomic uint32_t owner;
+	/* For the report only: CLOCK_MONOTONIC in ns. */
+	_Alignas(64) _Atomic uint64_t all_loaded;
+	_Atomic uint64_t entered;
+};
+
+struct area {
+	int fd;
+	uint8_t *base;
+	size_t size;
+	unsigned n_slots;
+	size_t slot_size;
+};
+
+#define AREA_INIT                                                                                  \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+
+#define AREA_SLOTS_MAX	   2048U
+#define AREA_SLOT_SIZE_MAX (16U << 20)
+
+/* Source: a new area.  0 or -errno. */
+int area_create(struct area *area, unsigned n_slots, size_t slot_size);
+/* Target: map the area behind fd (taken over in every case) after checking that it fits. */
+int area_adopt(struct area *area, int fd, unsigned n_slots, size_t slot_size);
+void area_done(struct area *area);
+
+struct area_header *area_header(const struct area *area);
+bool area_own(const struct area *area, enum area_owner from, enum area_owner to);
+enum area_owner area_owner(const struct area *area);
+
+/* Source: copy a state into a slot and publish it. */
+void area_publish(const struct area *area, unsigned slot, const void *state, size_t len);
+/* Has the slot been published? */
+bool area_is_ready(const struct area *area, unsigned slot);
+/* Target: wait until the slot is published, copy it out.  Length, or -ECANCELED, -EBADMSG. */
+int area_take(const struct area *area, unsigned slot, void *buf);
+/* Target: let nobody wait for this slot any longer, unless it is ready. */
+void area_abort(const struct area *area, unsigned slot);
+
+/* A word of this process that threads wait on: 0 until it is set, once, by whoever comes first. */
+bool word_set(_Atomic uint32_t *word, uint32_t value);
+/* Wait while *word is `value`; deadline_ns of CLOCK_MONOTONIC, 0: none.  0 or -ETIMEDOUT. */
+int word_wait(_Atomic uint32_t *word, uint32_t value, uint64_t deadline_ns);
+
+uint64_t monotonic_ns(void);
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Messages over the socket between source and target. */
+#include "channel.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "kvm/cleanup.h"
+
+#define CHANNEL_MAGIC 0x4d524c59U
+
+struct header {
+	uint32_t magic;
+	uint16_t type;
+	uint16_t n_fds;
+	uint32_t len;
+	uint32_t reserved;
+};
+
+int channel_send(int sock, enum channel_type type, const void *payload, size_t len, const int *fds,
+		 unsigned n_fds)
+{
+	struct header header = {
+		.magic = CHANNEL_MAGIC,
+		.type = (uint16_t)type,
+		.n_fds = (uint16_t)n_fds,
+		.len = (uint32_t)len,
+	};
+	struct iovec iov[2] = {{&header, sizeof(header)}, {(void *)payload, len}};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = len > 0 ? 2 : 1};
+
+	if (len > CHANNEL_PAYLOAD_MAX || n_fds > CHANNEL_FDS_MAX)
+		return -EMSGSIZE;
+	if (n_fds > 0) {
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+
+		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * n_fds);
+		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * n_fds);
+	}
+	for (;;) {
+		if (sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+			return 0;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+/* Moves the fds of one control message into ret; those that do not fit are closed. */
+static void take_fds(struct cmsghdr *cmsg, struct channel_message *ret)
+{
+	size_t n = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+	for (size_t i = 0; i < n; i++) {
+		int fd;
+
+		memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
+		if (ret->n_fds < CHANNEL_FDS_MAX)
+			ret->fds[ret->n_fds++] = fd;
+		else
+			close_fd(fd);
+	}
+}
+
+int channel_receive(int sock, struct channel_message *ret)
+{
+	struct header header;
+	struct iovec iov[2] = {{&header, sizeof(header)}, {ret->payload, CHANNEL_PAYLOAD_MAX}};
+	union {
+		char bytes[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+		struct cmsghdr align;
+	} control;
+	struct msghdr msg = {
+		.msg_iov = iov,
+		.msg_iovlen = 2,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n;
+
+	ret->n_fds = 0;
+	do
+		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == ECONNRESET ? -EPIPE : -errno;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
+			take_fds(c, ret);
+	if (n == 0 && ret->n_fds == 0)
+		return -EPIPE;
+	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || (size_t)n < sizeof(header) ||
+	    header.magic != CHANNEL_MAGIC || header.len != (size_t)n - sizeof(header) ||
+	    header.n_fds != ret->n_fds) {
+		channel_message_done(ret);
+		return -EBADMSG;
+	}
+	ret->type = (enum channel_type)header.type;
+	ret->len = header.len;
+	ret->payload[ret->len] = '\0';
+	return 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+int channel_wait(int sock, int timeout_ms, struct channel_message *ret)
+{
+	int64_t deadline = now_ms() + timeout_ms;
+
+	for (;;) {
+		struct pollfd p = {.fd = sock, .events = POLLIN};
+		int r = channel_receive(sock, ret);
+		int64_t left = deadline - now_ms();
+
+		if (r != -EAGAIN)
+			return r;
+		if (left <= 0)
+			return -ETIMEDOUT;
+		if (poll(&p, 1, (int)left) < 0 && errno != EINTR)
+			return -errno;
+	}
+}
+
+void channel_message_done(struct channel_message *message)
+{
+	for (unsigned i = 0; i < message->n_fds; i++)
+		message->fds[i] = close_fd(message->fds[i]);
+	message->n_fds = 0;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The socket between source and target: control messages and file descriptors, never guest state.
+ * One message is one SOCK_SEQPACKET record with all of its fds.
+ */
+#ifndef LIB_CHANNEL_H
+#define LIB_CHANNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CHANNEL_PAYLOAD_MAX 4096
+#define CHANNEL_FDS_MAX	    200 /* below the kernel's SCM_MAX_FD, 253 */
+
+/* Numbers are for ever. */
+enum channel_type {
+	CHANNEL_HELLO = 1,   /* target: struct hello and hello_section[] */
+	CHANNEL_OFFER = 2,   /* source: struct offer; fds: description, state area, pidfd */
+	CHANNEL_FDS = 3,     /* source: nothing; more fds */
+	CHANNEL_READY = 4,   /* target */
+	CHANNEL_STOPPED = 5, /* source: the VM slot is written */
+	CHANNEL_ENTERED = 6, /* target: it runs the guest */
+	CHANNEL_FAILED = 7,  /* either: text; the sender gives the relay up */
+	CHANNEL_CANCEL = 8,  /* source: the guest stays */
+};
+
+struct channel_message {
+	enum channel_type type;
+	size_t len;
+	unsigned n_fds;
+	int fds[CHANNEL_FDS_MAX];		  /* owned; see channel_message_done() */
+	uint8_t payload[CHANNEL_PAYLOAD_MAX + 1]; /* one more, for a NUL behind a text */
+};
+
+/* Send without blocking; 0 or -errno (-EAGAIN: the peer does not read). */
+int channel_send(int sock, enum channel_type type, const void *payload, size_t len, const int *fds,
+		 unsigned n_fds);
+
+/*
+ * Receive without blocking: 0, -EAGAIN, -EPIPE at the end, -EBADMSG if it is no message of ours.
+ * Whatever the result, no received fd stays open unless it is in *ret.
+ */
+int channel_receive(int sock, struct channel_message *ret);
+
+/* The same, waiting at most timeout_ms: -ETIMEDOUT. */
+int channel_wait(int sock, int timeout_ms, struct channel_message *ret);
+
+/* Close those fds that nobody took. */
+void channel_message_done(struct channel_message *message);
+#define automessage __attribute__((cleanup(channel_message_done))) struct channel_message
+
+#endif

@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The source of a relay.
+ *
+ * Theory of operation.  Until the target is ready nothing here blocks and the guest does not notice
+ * anything; every failure refuses the relay.  From the first kick on, the main thread stays in
+ * vmr_source_stop() while each vCPU thread saves its own vCPU; the target's thread for it loads it
+ * as soon as it is published.  The source keeps its VM as it is, so that all it takes to go on is
+ * to win the ownership word and to let the vCPU threads run.  Nothing is decided by guessing: the
+ * target is known to be dead by its socket or its pidfd, and if it is slow, the compare-and-swap
+ * that makes the guest ours forbids it to enter.
+ */
+#include <vmrelay/relay.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "area.h"
+#include "channel.h"
+#include "describe.h"
+#include "error.h"
+#include "fault.h"
+#include "kvm/cleanup.h"
+#include "protocol.h"
+#include "state.h"
+
+#define NSEC_PER_MSEC 1000000ULL
+/* How often a waiting main thread looks for what no socket tells it. */
+#define POLL_SLICE_MS 5
+/* A killed process is waited for this long before its irqfds are taken back. */
+#define REAP_TIMEOUT_MS 2000
+
+enum source_state {
+	SOURCE_WAIT_HELLO,
+	SOURCE_GOT_HELLO,
+	SOURCE_WAIT_READY,
+	SOURCE_GOT_READY,
+	SOURCE_STOPPING,
+	SOURCE_ENDED,
+};
+
+enum { ALL_OUT = 1, TOO_LATE = 2 };
+
+struct vmr_source {
+	struct vmr_vm *vm;
+	struct vmr_source_config config;
+	enum source_state state;
+	struct vmr_peer peer;
+	uint16_t protocol;
+	uint16_t *versions; /* of config.sections as written to this target; 0: left out */
+
+	/* The offer. */
+	struct fd_list fds;
+	struct section_writer description;
+	struct area area;
+
+	/* The stop. */
+	struct vmr_times times;
+	_Atomic uint32_t n_out;	  /* vCPUs that left the guest */
+	_Atomic uint32_t all_out; /* set once: ALL_OUT or TOO_LATE */
+	_Atomic uint32_t n_saved;
+	_Atomic uint64_t all_saved;
+	_Atomic uint32_t failed; /* 1: somebody owns error, 2: it is filled */
+	struct vmr_error error;
+	uint8_t **buffers; /* per vCPU, and the VM's last: sections before they are published */
+};
+
+static int out_of_memory(struct vmr_error *ret_error)
+{
+	return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+}
+
+int vmr_source_new(struct vmr_vm *vm, const struct vmr_source_config *config,
+		   struct vmr_source **ret, struct vmr_error *ret_error)
+{
+	autofd sock = config->sock, pidfd = config->target_pidfd;
+	struct vmr_source *source;
+	int r = describe_check(vm, ret_error);
+
+	if (r < 0)
+		return r;
+	source = calloc(1, sizeof(*source));
+	if (!source)
+		return out_of_memory(ret_error);
+	source->vm = vm;
+	source->config = *config;
+	source->area = (struct area)AREA_INIT;
+	source->versions = calloc(config->n_sections + 1, sizeof(source->versions[0]));
+	source->times.begin = monotonic_ns();
+	if (!source->versions) {
+		free(source);
+		return out_of_memory(ret_error);
+	}
+	source->config.sock = steal_fd(&sock);
+	source->config.target_pidfd = steal_fd(&pidfd);
+	*ret = source;
+	return 0;
+}
+
+struct vmr_source *vmr_source_free(struct vmr_source *source)
+{
+	if (!source)
+		return NULL;
+	if (source->state < SOURCE_STOPPING)
+		(void)channel_send(source->config.sock, CHANNEL_CANCEL, NULL, 0, NULL, 0);
+	close_fd(source->config.sock);
+	close_fd(source->config.target_pidfd);
+	area_done(&source->area);
+	free(source->fds.fd);
+	free(source->description.buf);
+	for (unsigned i = 0; source->buffers && i <= source->vm->n_vcpus; i++)
+		free(source->buffers[i]);
+	free(source->buffers);
+	free(source->versions);
+	free(source);
+	return NULL;
+}
+
+int vmr_source_fd(const struct vmr_source *source)
+{
+	return source->config.sock;
+}
+
+void vmr_source_times(const struct vmr_source *source, struct vmr_times *ret)
+{
+	*ret = source->times;
+}
+
+const struct vmr_peer *vmr_source_peer(const struct vmr_source *source)
+{
+	return &source->peer;
+}
+
+/* Before the stop. */
+
+static const struct hello_section *find_section(const struct hello_section *readable, uint32_t n,
+						uint32_t type)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (readable[i].type == type)
+			return &readable[i];
+	return NULL;
+}
+
+/* The newest version that both know, or 0. */
+static uint16_t common_version(uint16_t min, uint16_t max, const struct hello_section *readable)
+{
+	uint16_t version = max;
+
+	if (!readable)
+		return 0;
+	if (readable->max_version < version)
+		version = readable->max_version;
+	return version >= min && version >= readable->min_version ? version : 0;
+}
+
+static int no_common_version(uint32_t type, const char *name, struct vmr_error *ret_error)
+{
+	return error_set(ret_error, -ENOTSUP, "hello", "target",
+			 "the target cannot read the guest's %s state (type 0x%x)", name, type);
+}
+
+static int negotiate(struct vmr_source *source, const struct channel_message *m,
+		     struct vmr_error *ret_error)
+{
+	struct hello hello;
+	struct hello_section readable[PROTOCOL_SECTIONS_MAX];
+
+	if (m->type != CHANNEL_HELLO || m->n_fds > 0 || m->len < sizeof(hello))
+		return error_set(ret_error, -EPROTO, "hello", "target",
+				 "the target did not say hello: it is not a vmrelay VMM");
+	memcpy(&hello, m->payload, sizeof(hello));
+	if (hello.n_sections > PROTOCOL_SECTIONS_MAX ||
+	    m->len != sizeof(hello) + hello.n_sections * sizeof(readable[0]))
+		return error_set(ret_error, -EBADMSG, "hello", "target",
+				 "the target's hello is malformed");
+	memcpy(readable, m->payload + sizeof(hello), hello.n_sections * sizeof(readable[0]));
+
+	source->peer.pid = (int)hello.pid;
+	protocol_sanitise(source->peer.version, sizeof(source->peer.version), hello.version,
+			  sizeof(hello.version));
+	source->protocol =
+		hello.protocol_max < VMR_PROTOCOL_MAX ? hello.protocol_max : VMR_PROTOCOL_MAX;
+	if (source->protocol < VMR_PROTOCOL_MIN || source->protocol < hello.protocol_min)
+		return error_set(ret_error, -EPROTONOSUPPORT, "hello", "target",
+				 "the target speaks relay protocol %u to %u, this VMM %u to %u",
+				 hello.protocol_min, hello.protocol_max, VMR_PROTOCOL_MIN,
+				 VMR_PROTOCOL_MAX);
+
+	for (const struct state_kind *k = state_kinds; k->type != 0; k++)
+		if (state_is_written(source->vm, k->type) &&
+		    common_version(k->min_version, k->version,
+				   find_section(readable, hello.n_sections, k->type)) == 0)
+			return no_common_version(k->type, k->name, ret_error);
+	for (unsigned i = 0; i < source->config.n_sections; i++) {
+		const struct vmr_section *s = &source->config.sections[i];
+
+		source->versions[i] =
+			common_version(s->min_version, s->version,
+				       find_section(readable, hello.n_sections, s->type));
+		if (source->versions[i] == 0 && !s->optional)
+			return no_common_version(s->type, s->name, ret_error);
+	}
+	return 0;
+}
+
+/* What the peer says for itself when it gives the relay up. */
+static int peer_failed(const struct channel_message *m, struct vmr_error *ret_error)
+{
+	char text[200];
+
+	protocol_sanitise(text, sizeof(text), m->payload, m->len);
+	return error_set(ret_error, -ECONNABORTED, "relay", "target", "the target says: %s", text);
+}
+
+int vmr_source_dispatch(struct vmr_source *source, struct vmr_error *ret_error)
+{
+	automessage m = {.n_fds = 0};
+	int r = channel_receive(source->config.sock, &m);
+
+	if (r == -EAGAIN)
+		return VMR_SOURCE_NOTHING;
+	if (r == -EBADMSG)
+		return error_set(ret_error, r, "relay", "target",
+				 "the target sent something that is no relay message");
+	if (r < 0)
+		return error_set(ret_error, r, "relay", "target",
+				 source->state == SOURCE_WAIT_HELLO
+					 ? "the new VMM ended before it said hello: it is not a "
+					   "vmrelay VMM, or could not start"
+					 : "the new VMM ended before it was ready");
+	if (m.type == CHANNEL_FAILED)
+		return peer_failed(&m, ret_error);
+
+	if (source->state == SOURCE_WAIT_HELLO) {
+		r = negotiate(source, &m, ret_error);
+		if (r == 0)
+			r = fault_reach("source-hello");
+		if (r < 0)
+			return r;
+		source->times.hello = monotonic_ns();
+		source->state = SOURCE_GOT_HELLO;
+		return VMR_SOURCE_HELLO;
+	}
+	if (source->state == SOURCE_WAIT_READY && m.type == CHANNEL_READY) {
+		source->times.ready = monotonic_ns();
+		source->state = SOURCE_GOT_READY;
+		return VMR_SOURCE_READY;
+	}
+	return error_set(ret_error, -EPROTO, "relay", "target",
+			 "the target sent message %d out of turn", (int)m.type);
+}
+
+/* Make room in the description, which begins with what the VMM adds. */
+static int reserve(struct section_writer *w, size_t more)
+{
+	uint8_t *grown = realloc(w->buf, w->len + more);
+
+	if (!grown)
+		return -ENOMEM;
+	w->buf = grown;
+	w->size = w->len + more;
+	return 0;
+}
+
+int vmr_source_add_fd(struct vmr_source *source, uint32_t tag, int fd)
+{
+	int position = fd_list_add(&source->fds, fd);
+	uint32_t where;
+	int r;
+
+	if (position < 0)
+		return position;
+	where = (uint32_t)position;
+	r = reserve(&source->description, SECTION_SPACE(sizeof(where)));
+	return r < 0 ? r
+		     : section_put(&source->description, SECTION_VMM_FD, tag, &where,
+				   sizeof(where));
+}
+
+int vmr_source_add_blob(struct vmr_source *source, uint32_t type, const void *data, size_t len)
+{
+	int r = type < SECTION_VMM_FIRST ? -EINVAL
+					 : reserve(&source->description, SECTION_SPACE(len));
+
+	return r < 0 ? r : section_put(&source->description, type, 0, data, len);
+}
+
+static size_t vm_slot_size(const struct vmr_source *source)
+{
+	size_t size = state_vm_size(source->vm);
+
+	for (unsigned i = 0; i < source->config.n_sections; i++)
+		size += SECTION_SPACE(source->config.sections[i].max_size);
+	return size;
+}
+
+static size_t slot_size(const struct vmr_source *source)
+{
+	size_t vcpu = state_vcpu_size(source->vm), vm = vm_slot_size(source);
+
+	return vcpu > vm ? vcpu : vm;
+}
+
+/* A memory object whose contents nobody can change any more. */
+static int sealed_copy(const void *data, size_t len)
+{
+	autofd fd = memfd_create("vmrelay-description", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	for (size_t at = 0; at < len;) {
+		ssize_t n = write(fd, (const uint8_t *)data + at, len - at);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+		return -errno;
+	return steal_fd(&fd);
+}
+
+static int send_fds(const struct vmr_source *source)
+{
+	int r = 0;
+
+	for (unsigned at = 0; r == 0 && at < source->fds.n; at += CHANNEL_FDS_MAX) {
+		unsigned left = source->fds.n - at;
+
+		r = channel_send(source->config.sock, CHANNEL_FDS, NULL, 0, source->fds.fd + at,
+				 left < CHANNEL_FDS_MAX ? left : CHANNEL_FDS_MAX);
+	}
+	return r;
+}
+
+static int allocate_buffers(struct vmr_source *source)
+{
+	unsigned n = source->vm->n_vcpus + 1;
+
+	source->buffers = calloc(n, sizeof(source->buffers[0]));
+	for (unsigned i = 0; source->buffers && i < n; i++) {
+		/* Written now: page faults here would be part of the downtime. */
+		source->buffers[i] = malloc(source->area.slot_size);
+		if (!source->buffers[i])
+			return -ENOMEM;
+		memset(source->buffers[i], 0, source->area.slot_size);
+	}
+	return source->buffers ? 0 : -ENOMEM;
+}
+
+int vmr_source_offer(struct vmr_source *source, struct vmr_error *ret_error)
+{
+	struct vmr_vm *vm = source->vm;
+	struct offer offer = {
+		.protocol = source->protocol,
+		.pid = (uint32_t)getpid(),
+		.flags = source->config.paused ? OFFER_PAUSED : 0,
+		.n_vcpus = vm->n_vcpus,
+		.max_downtime_ms = source->config.max_downtime_ms,
+		.slot_size = slot_size(source),
+	};
+	int r = reserve(&source->description, describe_size(vm));
+
+	if (source->state != SOURCE_GOT_HELLO)
+		return error_set(ret_error, -EINVAL, "offer", "relay", NULL);
+	if (r < 0)
+		return out_of_memory(ret_error);
+	r = describe_write(vm, &source->description, &source->fds, ret_error);
+	if (r < 0)
+		return r;
+
+	autofd description = sealed_copy(source->description.buf, source->description.len);
+	autofd pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	if (description < 0 || pidfd < 0)
+		return error_set(ret_error, description < 0 ? description : -errno, "offer",
+				 "relay", NULL);
+	r = area_create(&source->area, vm->n_vcpus + 1, slot_size(source));
+	if (r == 0)
+		r = allocate_buffers(source);
+	if (r < 0)
+		return error_set(ret_error, r, "offer", "state area", NULL);
+
+	const int fds[PROTOCOL_FDS_MIN] = {description, source->area.fd, pidfd};
+
+	offer.n_fds = source->fds.n;
+	offer.description_size = source->description.len;
+	(void)snprintf(offer.version, sizeof(offer.version), "%s", source->config.version);
+	r = channel_send(source->config.sock, CHANNEL_OFFER, &offer, sizeof(offer), fds,
+			 PROTOCOL_FDS_MIN);
+	if (r == 0)
+		r = send_fds(source);
+	if (r == 0)
+		r = fault_reach("source-offered");
+	if (r < 0)
+		return error_set(ret_error, r, "offer", "target",
+				 "sending the machine to the target failed: %s",
+				 strerrordesc_np(-r));
+	source->state = SOURCE_WAIT_READY;
+	return 0;
+}
+
+/* The stop. */
+
+static void fail(struct vmr_source *source, const struct vmr_error *error)
+{
+	uint32_t none = 0;
+
+	if (atomic_compare_exchange_strong(&source->failed, &none, 1)) {
+		source->error = *error;
+		atomic_store(&source->failed, 2);
+	}
+}
+
+static int save_and_publish(struct vmr_source *source, unsigned index, struct vmr_error *ret_error)
+{
+	struct section_writer w = {source->buffers[index], source->area.slot_size, 0};
+	int r = state_save_vcpu(source->vm, index, &w, ret_error);
+
+	if (r == 0 && fault_reach("source-save-vcpu") < 0)
+		r = error_set(ret_error, -EIO, "fault", "vCPU", NULL);
+	if (r < 0)
+		return r;
+	if (atomic_fetch_add(&source->n_saved, 1) + 1 == source->vm->n_vcpus)
+		atomic_store(&source->all_saved, monotonic_ns());
+	area_publish(&source->area, index, w.buf, w.len);
+	return 0;
+}
+
+void vmr_source_save_vcpu(struct vmr_source *source, unsigned index)
+{
+	unsigned n = source->vm->n_vcpus;
+	struct vmr_error error;
+
+	if (atomic_fetch_add(&source->n_out, 1) + 1 == n) {
+		source->times.all_out = monotonic_ns();
+		(void)word_set(&source->all_out, ALL_OUT);
+	} else {
+		(void)word_wait(&source->all_out, 0, 0);
+	}
+	if (atomic_load(&source->all_out) != ALL_OUT)
+		return;
+	if (save_and_publish(source, index, &error) < 0)
+		fail(source, &error);
+}
+
+static int save_devices(struct vmr_source *source, struct section_writer *w,
+			struct vmr_error *ret_error)
+{
+	for (unsigned i = 0; i < source->config.n_sections; i++) {
+		const struct vmr_section *s = &source->config.sections[i];
+		uint16_t version = source->versions[i];
+
+		if (version == 0)
+			continue;
+
+		void *payload = section_begin(w, s->type, s->instance, version, version,
+					      s->optional ? SECTION_OPTIONAL : 0, s->max_size);
+		int len = payload ? s->save(s->opaque, version, payload) : -ENOSPC;
+
+		if (len >= 0 && (uint32_t)len > s->max_size)
+			len = -E2BIG;
+		if (len < 0)
+			return error_set(ret_error, len, "save", "device",
+					 "saving the %s state failed: %s", s->name,
+					 strerrordesc_np(-len));
+		section_end(w, (size_t)len);
+	}
+	return 0;
+}
+
+static int save_vm(struct vmr_source *source, struct vmr_error *ret_error)
+{
+	unsigned slot = source->vm->n_vcpus;
+	struct section_writer w = {source->buffers[slot], source->area.slot_size, 0};
+	int r = state_save_vm(source->vm, &w, ret_error);
+
+	if (r == 0)
+		r = save_devices(source, &w, ret_error);
+	if (r == 0 && fault_reach("source-save-vm") < 0)
+		r = error_set(ret_error, -EIO, "fault", "VM", NULL);
+	if (r < 0)
+		return r;
+	area_publish(&source->area, slot, w.buf, w.len);
+	r = channel_send(source->config.sock, CHANNEL_STOPPED, NULL, 0, NULL, 0);
+	if (r < 0)
+		return error_set(ret_error, r, "relay", "target",
+				 "telling the target that the guest is stopped failed: %s",
+				 strerrordesc_np(-r));
+	return 0;
+}
+
+static bool target_is_dead(const struct vmr_source *source, int timeout_ms)
+{
+	struct pollfd p = {.fd = source->config.target_pidfd, .events = POLLIN};
+
+	return poll(&p, 1, timeout_ms) > 0;
+}
+
+/* 0: the target runs the guest; -errno with ret_error: it does not, or has not said so in time. */
+static int await_entered(struct vmr_source *source, uint64_t deadline, struct vmr_error *ret_error)
+{
+	for (;;) {
+		struct pollfd p[2] = {{.fd = source->config.sock, .events = POLLIN},
+				      {.fd = source->config.target_pidfd, .events = POLLIN}};
+		automessage m = {.n_fds = 0};
+		int r = channel_receive(source->config.sock, &m);
+
+		if (r == 0 && m.type == CHANNEL_ENTERED)
+			return 0;
+		if (r == 0 && m.type == CHANNEL_FAILED)
+			return peer_failed(&m, ret_error);
+		if (r == 0)
+			return error_set(ret_error, -EPROTO, "relay", "target",
+					 "the target sent message %d out of turn", (int)m.type);
+		if (r != -EAGAIN)
+			return error_set(ret_error, r, "relay", "target",
+					 "the target ended before it ran the guest");
+		if (target_is_dead(source, 0))
+			return error_set(ret_error, -ESRCH, "relay", "target",
+					 "the target died before it ran the guest");
+		if (atomic_load(&source->failed) == 2) {
+			*ret_error = source->error;
+			return ret_error->code;
+		}
+		if (monotonic_ns() > deadline)
+			return error_set(ret_error, -ETIMEDOUT, "relay", "target",
+					 "the target did not run the guest within %u ms",
+					 source->config.max_downtime_ms);
+		(void)poll(p, 2, POLL_SLICE_MS);
+	}
+}
+
+/*
+ * Win the guest back.  Before this process touches what both have (irqfds), the target is killed
+ * and waited for: it cannot enter the guest any more, but it could still take its interrupts.
+ */
+static enum vmr_outcome take_back(struct vmr_source *source, struct vmr_error *ret_error)
+{
+	if (!area_own(&source->area, AREA_SOURCE, AREA_KEPT) &&
+	    !area_own(&source->area, AREA_TARGET, AREA_KEPT)) {
+		/* It entered, whether it told us or not. */
+		if (!target_is_dead(source, 0))
+			return VMR_OUTCOME_DONE;
+		(void)error_set(ret_error, -EOWNERDEAD, "relay", "target",
+				"the target died when it had begun to run the guest");
+		return VMR_OUTCOME_LOST;
+	}
+	(void)syscall(SYS_pidfd_send_signal, source->config.target_pidfd, SIGKILL, NULL, 0);
+	(void)target_is_dead(source, REAP_TIMEOUT_MS);
+
+	int r = vm_bind_irqfds(source->vm);
+
+	if (r < 0)
+		(void)error_set(ret_error, r, "KVM_IRQFD", "VM", NULL);
+	return VMR_OUTCOME_KEPT;
+}
+
+enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *ret_error)
+{
+	uint64_t deadline;
+	int r = source->state == SOURCE_GOT_READY && !source->config.check_only
+			? fault_reach("source-ready")
+			: -EINVAL;
+
+	if (r < 0) {
+		(void)error_set(ret_error, r, "stop", "relay", NULL);
+		return VMR_OUTCOME_REFUSED;
+	}
+
+	/* An event from here on waits in its eventfd for whoever runs the guest next. */
+	(void)vm_unbind_irqfds(source->vm);
+	source->state = SOURCE_STOPPING;
+	source->times.stop = monotonic_ns();
+	deadline = source->times.stop + source->config.max_downtime_ms * NSEC_PER_MSEC;
+	source->config.kick(source->config.opaque);
+	(void)fault_reach("source-kicked");
+
+	if (word_wait(&source->all_out, 0, deadline) < 0 && word_set(&source->all_out, TOO_LATE))
+		r = error_set(ret_error, -ETIMEDOUT, "stop", "guest",
+			      "a vCPU did not leave the guest within %u ms",
+			      source->config.max_downtime_ms);
+	if (r == 0)
+		r = save_vm(source, ret_error);
+	(void)fault_reach("source-saved");
+	if (r == 0)
+		r = await_entered(source, deadline, ret_error);
+
+	enum vmr_outcome outcome = r == 0 ? VMR_OUTCOME_DONE : take_back(source, ret_error);
+
+	source->times.all_saved = atomic_load(&source->all_saved);
+	source->times.all_loaded = atomic_load(&area_header(&source->area)->all_loaded);
+	source->times.entered = atomic_load(&area_header(&source->area)->entered);
+	source->times.end = monotonic_ns();
+	source->state = SOURCE_ENDED;
+	return outcome;
+}

@@ -1,0 +1,585 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * The target of a relay.
+ *
+ * Theory of operation.  Everything is built, and every page table filled, before the target says
+ * that it is ready; then each vCPU thread waits for the slot of its vCPU, and the main thread for
+ * the VM's.  Whoever is last to load binds the irqfds and takes the ownership word, which opens the
+ * gate for all vCPU threads; the first through it marks the guest as entered.  If the source dies,
+ * what counts is whether its state is complete: then the relay goes on without it, otherwise every
+ * waiting thread is sent home.
+ *
+ * What comes from the source is checked before use: the description lies in memory that nobody can
+ * write any more, slots are copied out before they are read.
+ */
+#include <vmrelay/relay.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "area.h"
+#include "channel.h"
+#include "describe.h"
+#include "error.h"
+#include "fault.h"
+#include "kvm/cleanup.h"
+#include "protocol.h"
+#include "state.h"
+
+/* How often the waiting main thread looks for what no socket tells it. */
+#define WAIT_SLICE_MS	 20
+#define ENTER_SLICE_US	 1000
+#define DEATH_TIMEOUT_MS 1000
+#define DESCRIPTION_MAX	 (16U << 20)
+
+enum { OPEN = 1, CLOSED = 2 }; /* of the gate and of vm_loaded */
+
+struct target_vcpu {
+	uint8_t *buf;		 /* the slot, copied out */
+	uint8_t *fresh_buf;	 /* state before the stop */
+	struct state_vcpu fresh; /* parsed, in fresh_buf */
+};
+
+struct vmr_target {
+	struct vmr_target_config config;
+	const struct vmr_section *sections;
+	unsigned n_sections;
+	struct vmr_peer peer;
+	struct offer offer;
+	int source_pidfd;
+	const uint8_t *description; /* mapped from a sealed memfd */
+	int *fds;		    /* that came with it; -1: taken */
+	unsigned n_fds;
+
+	struct vmr_vm *vm; /* the VMM's */
+	struct area area;
+	struct target_vcpu *vcpus;
+	uint8_t *vm_buf;
+
+	_Atomic uint32_t vm_loaded;
+	_Atomic uint32_t gate;
+	_Atomic uint32_t n_loaded; /* vCPUs, and the VM */
+	_Atomic uint32_t failed;   /* 1: somebody owns error, 2: it is filled */
+	struct vmr_error error;
+};
+
+int vmr_target_new(const struct vmr_target_config *config, struct vmr_target **ret,
+		   struct vmr_error *ret_error)
+{
+	struct vmr_target *target = calloc(1, sizeof(*target));
+
+	if (!target) {
+		close_fd(config->sock);
+		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+	}
+	target->config = *config;
+	target->source_pidfd = -1;
+	target->area = (struct area)AREA_INIT;
+	*ret = target;
+	return 0;
+}
+
+struct vmr_target *vmr_target_free(struct vmr_target *target)
+{
+	if (!target)
+		return NULL;
+	for (unsigned i = 0; target->vcpus && i < target->offer.n_vcpus; i++) {
+		free(target->vcpus[i].buf);
+		free(target->vcpus[i].fresh_buf);
+	}
+	for (unsigned i = 0; i < target->n_fds; i++)
+		close_fd(target->fds[i]);
+	if (target->description)
+		(void)munmap((void *)target->description, target->offer.description_size);
+	free(target->vcpus);
+	free(target->vm_buf);
+	free(target->fds);
+	area_done(&target->area);
+	close_fd(target->source_pidfd);
+	close_fd(target->config.sock);
+	free(target);
+	return NULL;
+}
+
+bool vmr_target_paused(const struct vmr_target *target)
+{
+	return target->offer.flags & OFFER_PAUSED;
+}
+
+const struct vmr_peer *vmr_target_peer(const struct vmr_target *target)
+{
+	return &target->peer;
+}
+
+/* Before the stop. */
+
+static int say_hello(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	struct {
+		struct hello hello;
+		struct hello_section readable[PROTOCOL_SECTIONS_MAX];
+	} m = {.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			 .protocol_max = VMR_PROTOCOL_MAX,
+			 .pid = (uint32_t)getpid()}};
+	uint32_t n = 0;
+
+	(void)snprintf(m.hello.version, sizeof(m.hello.version), "%s", target->config.version);
+	for (const struct state_kind *k = state_kinds; k->type != 0; k++)
+		m.readable[n++] = (struct hello_section){k->type, k->min_version, k->version};
+	if (target->n_sections > PROTOCOL_SECTIONS_MAX - n)
+		return error_set(ret_error, -E2BIG, "hello", "source", NULL);
+	for (unsigned i = 0; i < target->n_sections; i++) {
+		const struct vmr_section *s = &target->sections[i];
+
+		m.readable[n++] = (struct hello_section){s->type, s->min_version, s->version};
+	}
+	m.hello.n_sections = n;
+
+	int r = channel_send(target->config.sock, CHANNEL_HELLO, &m,
+			     sizeof(m.hello) + n * sizeof(m.readable[0]), NULL, 0);
+
+	return r < 0 ? error_set(ret_error, r, "hello", "source", NULL) : 0;
+}
+
+static int receive(struct vmr_target *target, enum channel_type type, struct channel_message *m,
+		   struct vmr_error *ret_error)
+{
+	int r = channel_wait(target->config.sock, (int)target->config.timeout_ms, m);
+
+	if (r == 0 && m->type == type)
+		return 0;
+	if (r == 0)
+		r = m->type == CHANNEL_CANCEL ? -ECANCELED : -EPROTO;
+	return error_set(ret_error, r, "relay", "source",
+			 r == -ETIMEDOUT ? "the source did not answer in time"
+			 : r == -EPIPE || r == -ECANCELED
+				 ? "the source called the upgrade off"
+				 : "the source sent something that does not belong here");
+}
+
+static int map_description(struct vmr_target *target, int fd, struct vmr_error *ret_error)
+{
+	const int seals = F_SEAL_SHRINK | F_SEAL_WRITE;
+	uint64_t size = target->offer.description_size;
+	struct stat st;
+	void *map = MAP_FAILED;
+
+	if (size > 0 && size <= DESCRIPTION_MAX && fstat(fd, &st) == 0 &&
+	    (uint64_t)st.st_size == size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
+		map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return error_set(ret_error, -EBADMSG, "offer", "source",
+				 "the machine description is not a sealed memory object");
+	target->description = map;
+	return 0;
+}
+
+static int receive_fds(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	unsigned n = target->offer.n_fds;
+
+	target->fds = calloc(n + 1, sizeof(target->fds[0]));
+	if (!target->fds)
+		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+	while (target->n_fds < n) {
+		automessage m = {.n_fds = 0};
+		int r = receive(target, CHANNEL_FDS, &m, ret_error);
+
+		if (r < 0)
+			return r;
+		if (m.n_fds == 0 || m.n_fds > n - target->n_fds)
+			return error_set(ret_error, -EBADMSG, "offer", "source",
+					 "the source sent another number of fds than it said");
+		for (unsigned i = 0; i < m.n_fds; i++)
+			target->fds[target->n_fds++] = steal_fd(&m.fds[i]);
+	}
+	return 0;
+}
+
+int vmr_target_accept(struct vmr_target *target, const struct vmr_section *sections,
+		      unsigned n_sections, struct vmr_error *ret_error)
+{
+	struct offer *offer = &target->offer;
+	automessage m = {.n_fds = 0};
+	int r;
+
+	target->sections = sections;
+	target->n_sections = n_sections;
+	r = say_hello(target, ret_error);
+	if (r == 0)
+		r = receive(target, CHANNEL_OFFER, &m, ret_error);
+	if (r < 0)
+		return r;
+	if (m.len != sizeof(*offer) || m.n_fds != PROTOCOL_FDS_MIN)
+		return error_set(ret_error, -EBADMSG, "offer", "source",
+				 "the source's offer is malformed");
+	memcpy(offer, m.payload, sizeof(*offer));
+	if (offer->protocol < VMR_PROTOCOL_MIN || offer->protocol > VMR_PROTOCOL_MAX ||
+	    offer->n_fds > DESCRIBE_FDS_MAX || offer->n_vcpus == 0 ||
+	    offer->n_vcpus >= AREA_SLOTS_MAX || offer->slot_size > AREA_SLOT_SIZE_MAX) {
+		offer->n_vcpus = 0;
+		return error_set(ret_error, -EBADMSG, "offer", "source",
+				 "the source's offer is out of range");
+	}
+	target->peer.pid = (int)offer->pid;
+	protocol_sanitise(target->peer.version, sizeof(target->peer.version), offer->version,
+			  sizeof(offer->version));
+	target->source_pidfd = steal_fd(&m.fds[2]);
+	r = map_description(target, m.fds[0], ret_error);
+	if (r == 0) {
+		r = area_adopt(&target->area, steal_fd(&m.fds[1]), offer->n_vcpus + 1,
+			       offer->slot_size);
+		if (r < 0)
+			return error_set(ret_error, r, "offer", "source",
+					 "the state area is not what the offer says");
+	}
+	if (r == 0)
+		r = receive_fds(target, ret_error);
+	if (r == 0 && fault_reach("target-accepted") < 0)
+		r = error_set(ret_error, -EIO, "fault", "target", NULL);
+	return r;
+}
+
+int vmr_target_take_fd(struct vmr_target *target, uint32_t tag, unsigned n)
+{
+	struct section_reader r = {target->description, target->offer.description_size};
+	struct section s;
+
+	while (section_next(&r, &s) > 0) {
+		uint32_t position;
+
+		if (s.header.type != SECTION_VMM_FD || s.header.instance != tag || n-- > 0)
+			continue;
+		if (s.header.length != sizeof(position))
+			return -EBADMSG;
+		memcpy(&position, s.payload, sizeof(position));
+		return position < target->n_fds && target->fds[position] >= 0
+			       ? steal_fd(&target->fds[position])
+			       : -EBADMSG;
+	}
+	return -ENOENT;
+}
+
+const void *vmr_target_blob(const struct vmr_target *target, uint32_t type, size_t *ret_len)
+{
+	struct section_reader r = {target->description, target->offer.description_size};
+	struct section s;
+
+	if (type < SECTION_VMM_FIRST)
+		return NULL;
+	while (section_next(&r, &s) > 0) {
+		if (s.header.type != type)
+			continue;
+		*ret_len = s.header.length;
+		return s.payload;
+	}
+	return NULL;
+}
+
+/* The state of a vCPU that has not run: what of it the source's equals need not be set. */
+static int save_fresh(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
+{
+	struct target_vcpu *vcpu = &target->vcpus[index];
+	struct section_writer w = {.size = state_vcpu_size(target->vm)};
+
+	vcpu->buf = malloc(target->area.slot_size);
+	vcpu->fresh_buf = w.buf = malloc(w.size);
+	if (!vcpu->buf || !vcpu->fresh_buf)
+		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+	memset(vcpu->buf, 0, target->area.slot_size); /* page faults now, not later */
+
+	int r = state_save_vcpu(target->vm, index, &w, ret_error);
+
+	return r < 0 ? r : state_parse_vcpu(target->vm, w.buf, w.len, &vcpu->fresh, ret_error);
+}
+
+int vmr_target_build(struct vmr_target *target, int kvm_fd, struct vmr_vm **ret,
+		     struct vmr_error *ret_error)
+{
+	struct vmr_vm *vm;
+	int r = describe_build(kvm_fd, target->description, target->offer.description_size,
+			       target->fds, target->n_fds, &vm, ret_error);
+
+	if (r < 0)
+		return r;
+	target->vm = vm;
+	target->vcpus = calloc(target->offer.n_vcpus, sizeof(target->vcpus[0]));
+	target->vm_buf = malloc(target->area.slot_size);
+	if (!target->vcpus || !target->vm_buf)
+		r = error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+	else if (vm->n_vcpus != target->offer.n_vcpus)
+		r = error_set(ret_error, -EBADMSG, "build", "VM",
+			      "the machine description has another number of vCPUs");
+	for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++)
+		r = save_fresh(target, i, ret_error);
+	if (r == 0 && fault_reach("target-built") < 0)
+		r = error_set(ret_error, -EIO, "fault", "target", NULL);
+	if (r < 0) {
+		target->vm = vmr_vm_free(vm);
+		return r;
+	}
+	*ret = vm;
+	return 0;
+}
+
+void vmr_target_refuse(struct vmr_target *target, const struct vmr_error *error)
+{
+	(void)channel_send(target->config.sock, CHANNEL_FAILED, error->text, strlen(error->text),
+			   NULL, 0);
+}
+
+int vmr_target_ready(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	int r = fault_reach("target-ready");
+
+	if (r == 0)
+		r = channel_send(target->config.sock, CHANNEL_READY, NULL, 0, NULL, 0);
+	if (r < 0)
+		return error_set(ret_error, r, "relay", "source",
+				 "the source called the upgrade off");
+	return 0;
+}
+
+/* The stop. */
+
+/* Keep the first error and send every thread that waits home. */
+static void give_up(struct vmr_target *target, const struct vmr_error *error)
+{
+	uint32_t none = 0;
+
+	if (atomic_compare_exchange_strong(&target->failed, &none, 1)) {
+		target->error = *error;
+		atomic_store(&target->failed, 2);
+	}
+	(void)word_set(&target->vm_loaded, CLOSED);
+	(void)word_set(&target->gate, CLOSED);
+	for (unsigned i = 0; i <= target->offer.n_vcpus; i++)
+		area_abort(&target->area, i);
+}
+
+/* Called by whoever loaded something; the last one takes the guest and opens the gate. */
+static int one_more_loaded(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	if (atomic_fetch_add(&target->n_loaded, 1) + 1 != target->offer.n_vcpus + 1)
+		return 0;
+
+	int r = fault_reach("target-loaded");
+
+	if (r == 0)
+		r = vm_bind_irqfds(target->vm);
+	if (r < 0)
+		return error_set(ret_error, r, "KVM_IRQFD", "VM", NULL);
+	atomic_store(&area_header(&target->area)->all_loaded, monotonic_ns());
+	if (!area_own(&target->area, AREA_SOURCE, AREA_TARGET))
+		return error_set(ret_error, -ECANCELED, "relay", "guest",
+				 "the source kept the guest");
+	(void)fault_reach("target-owner");
+	(void)word_set(&target->gate, OPEN);
+	return 0;
+}
+
+/* The step that no one can take back: a vCPU is about to run, or could at any time be let run. */
+static int enter(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	struct area_header *header = area_header(&target->area);
+	uint64_t now = monotonic_ns();
+
+	if (area_own(&target->area, AREA_TARGET, AREA_ENTERED)) {
+		atomic_store(&header->entered, now);
+		(void)fault_reach("target-entered");
+		return 0;
+	}
+	if (area_owner(&target->area) == AREA_ENTERED)
+		return 0;
+	return error_set(ret_error, -ECANCELED, "relay", "guest", "the source kept the guest");
+}
+
+static int load_vcpu(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
+{
+	struct target_vcpu *vcpu = &target->vcpus[index];
+	struct state_vcpu state;
+	int len = area_take(&target->area, index, vcpu->buf);
+	int r;
+
+	if (len < 0)
+		return error_set(ret_error, len, "load", "vCPU",
+				 "the state of vCPU %u is malformed", index);
+	r = state_parse_vcpu(target->vm, vcpu->buf, (size_t)len, &state, ret_error);
+	if (r == 0)
+		r = state_load_vcpu_early(target->vm, index, &state, &vcpu->fresh, ret_error);
+	if (r < 0)
+		return r;
+	(void)word_wait(&target->vm_loaded, 0, 0);
+	if (atomic_load(&target->vm_loaded) != OPEN)
+		return error_set(ret_error, -ECANCELED, "load", "vCPU", NULL);
+	r = state_load_vcpu_late(target->vm, index, &state, &vcpu->fresh, ret_error);
+	if (r == 0 && fault_reach("target-load-vcpu") < 0)
+		r = error_set(ret_error, -EIO, "fault", "vCPU", NULL);
+	return r;
+}
+
+int vmr_target_load_vcpu(struct vmr_target *target, unsigned index)
+{
+	struct vmr_error error;
+	int r = load_vcpu(target, index, &error);
+
+	if (r == 0)
+		r = one_more_loaded(target, &error);
+	if (r == 0) {
+		(void)word_wait(&target->gate, 0, 0);
+		if (atomic_load(&target->gate) != OPEN)
+			return -ECANCELED;
+		r = enter(target, &error);
+	}
+	if (r < 0) {
+		give_up(target, &error);
+		return -ECANCELED;
+	}
+	return vmr_target_paused(target) ? VMR_STAY : VMR_ENTER;
+}
+
+static const struct vmr_section *find_section(const struct vmr_target *target,
+					      const struct section_header *h)
+{
+	for (unsigned i = 0; i < target->n_sections; i++)
+		if (target->sections[i].type == h->type &&
+		    target->sections[i].instance == h->instance)
+			return &target->sections[i];
+	return NULL;
+}
+
+static int load_device(struct vmr_target *target, const struct section *s,
+		       struct vmr_error *ret_error)
+{
+	const struct vmr_section *device = find_section(target, &s->header);
+	int r = -EPROTONOSUPPORT;
+
+	if (!device && (s->header.flags & SECTION_OPTIONAL))
+		return 0;
+	if (device && s->header.version >= device->min_version &&
+	    s->header.version <= device->version)
+		r = device->load(device->opaque, s->header.version, s->payload, s->header.length);
+	if (r < 0)
+		return error_set(ret_error, r, "load", "device",
+				 "loading the device state of type 0x%x failed: %s", s->header.type,
+				 strerrordesc_np(-r));
+	return 0;
+}
+
+static int load_vm(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	int len = area_take(&target->area, target->offer.n_vcpus, target->vm_buf);
+	struct section_reader reader = {target->vm_buf, len > 0 ? (size_t)len : 0};
+	struct section s;
+	unsigned loaded = 0;
+	int r = len < 0 ? len : 0, more = 0;
+
+	while (r == 0 && (more = section_next(&reader, &s)) > 0)
+		r = s.header.type < SECTION_VMM_FIRST
+			    ? state_load_vm(target->vm, &s, &loaded, ret_error)
+			    : load_device(target, &s, ret_error);
+	if (r == 0 && (more < 0 || !state_vm_is_whole(target->vm, loaded)))
+		r = error_set(ret_error, -EBADMSG, "load", "VM",
+			      "the state of the VM is malformed");
+	if (r == 0 && fault_reach("target-load-vm") < 0)
+		r = error_set(ret_error, -EIO, "fault", "VM", NULL);
+	if (r < 0)
+		return r;
+	(void)word_set(&target->vm_loaded, OPEN);
+	return one_more_loaded(target, ret_error);
+}
+
+static bool state_is_complete(const struct vmr_target *target)
+{
+	for (unsigned i = 0; i <= target->offer.n_vcpus; i++)
+		if (!area_is_ready(&target->area, i))
+			return false;
+	return true;
+}
+
+/*
+ * Wait for the source to stop the guest.  0: its VM state is there.  -errno: the relay is off, or
+ * the source died too early.
+ */
+static int await_stopped(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	for (;;) {
+		struct pollfd p = {.fd = target->config.sock, .events = POLLIN};
+		automessage m = {.n_fds = 0};
+		int r = channel_receive(target->config.sock, &m);
+
+		if (r == 0 && m.type == CHANNEL_STOPPED)
+			return 0;
+		if (r == 0 && m.type == CHANNEL_CANCEL)
+			return error_set(ret_error, -ECANCELED, "relay", "source",
+					 "the source called the upgrade off");
+		if (r == 0)
+			return error_set(ret_error, -EPROTO, "relay", "source",
+					 "the source sent something that does not belong here");
+		if (r != -EAGAIN) {
+			if (state_is_complete(target))
+				return 0;
+			return error_set(ret_error, -EOWNERDEAD, "relay", "source",
+					 "the source ended before the guest's state was complete");
+		}
+		if (atomic_load(&target->failed) == 2) {
+			*ret_error = target->error;
+			return ret_error->code;
+		}
+		(void)poll(&p, 1, WAIT_SLICE_MS);
+	}
+}
+
+static int await_entered(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	for (;;) {
+		automessage m = {.n_fds = 0};
+		int r;
+
+		if (atomic_load(&target->failed) == 2) {
+			*ret_error = target->error;
+			return ret_error->code;
+		}
+		/* Paused, no vCPU thread enters, but the guest is ours all the same. */
+		if (vmr_target_paused(target) && atomic_load(&target->gate) == OPEN)
+			return enter(target, ret_error);
+		if (area_owner(&target->area) == AREA_ENTERED)
+			return 0;
+		r = channel_receive(target->config.sock, &m);
+		if (r != -EAGAIN && !state_is_complete(target))
+			return error_set(ret_error, r < 0 ? r : -EPROTO, "relay", "source",
+					 "the source ended before the guest's state was complete");
+		(void)usleep(ENTER_SLICE_US);
+	}
+}
+
+enum vmr_outcome vmr_target_finish(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	int r = await_stopped(target, ret_error);
+
+	if (r == 0)
+		r = load_vm(target, ret_error);
+	if (r == 0)
+		r = await_entered(target, ret_error);
+	if (r == 0) {
+		(void)channel_send(target->config.sock, CHANNEL_ENTERED, NULL, 0, NULL, 0);
+		return VMR_OUTCOME_DONE;
+	}
+
+	struct vmr_error error = *ret_error;
+	struct pollfd p = {.fd = target->source_pidfd, .events = POLLIN};
+
+	give_up(target, &error);
+	vmr_target_refuse(target, &error);
+	if (area_owner(&target->area) == AREA_KEPT || r == -ECANCELED)
+		return VMR_OUTCOME_KEPT;
+	/* A dying process closes its sockets a little before its pidfd says so. */
+	return poll(&p, 1, DEATH_TIMEOUT_MS) > 0 ? VMR_OUTCOME_LOST : VMR_OUTCOME_KEPT;
+}

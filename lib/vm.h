@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The recorded VM: what libvmrelay knows of a VM beyond its file descriptor. */
+#ifndef LIB_VM_H
+#define LIB_VM_H
+
+#include <vmrelay/vm.h>
+
+/* Bounds of a description that comes from another process. */
+#define VM_VCPUS_MAX	   1024U
+#define VM_SLOTS_MAX	   512U
+#define VM_CAPS_MAX	   64U
+#define VM_EVENTFDS_MAX	   1024U
+#define VM_ROUTES_MAX	   4096U
+#define VM_CPUID_MAX	   256U
+#define VM_MSRS_MAX	   512U
+#define VM_NESTED_SIZE_MAX (64U * 1024U)
+#define VM_XSAVE_SIZE_MAX  (64U * 1024U)
+
+struct vm_slot {
+	struct vmr_memory_slot slot;
+	bool is_ours; /* fd and mapping belong to this object */
+};
+
+struct vm_irqfd {
+	int event_fd;
+	int resample_fd;
+	uint32_t gsi;
+};
+
+struct vm_caps {
+	struct kvm_enable_cap *cap;
+	unsigned n;
+};
+
+struct vm_vcpu {
+	int fd;
+	uint32_t id;
+	struct kvm_run *run;
+	struct vm_caps caps;
+	bool has_mce;
+	uint64_t mcg_cap;
+	uint32_t tsc_khz; /* 0: not known */
+	struct kvm_cpuid2 *cpuid;
+};
+
+/* Which state KVM has for this VM; see vmr_vm_complete(). */
+struct vm_features {
+	bool sregs2;
+	bool xcrs;
+	bool debugregs;
+	bool tsc_offset;
+	bool clock;
+	uint32_t xsave_size; /* bytes of KVM_GET_XSAVE2, or of KVM_GET_XSAVE */
+	bool xsave2;
+	uint32_t nested_size;  /* 0: no nested state */
+	struct kvm_msrs *msrs; /* indices in the order in which they are set; data unused */
+};
+
+struct vmr_vm {
+	int kvm_fd; /* borrowed */
+	int vm_fd;
+	unsigned long type;
+	size_t run_size;
+
+	/* The record. */
+	struct vm_caps caps;
+	bool has_tss_addr, has_identity_map_addr, has_irqchip, has_pit, pit_reinject;
+	uint32_t tss_addr;
+	uint64_t identity_map_addr;
+	struct kvm_pit_config pit_config;
+	struct kvm_irq_routing *routing; /* NULL: KVM's default */
+	struct vm_slot *slots;
+	unsigned n_slots;
+	struct vm_irqfd *irqfds;
+	unsigned n_irqfds;
+	struct kvm_ioeventfd *ioeventfds;
+	unsigned n_ioeventfds;
+	bool owns_eventfds; /* built from an offer */
+	struct vm_vcpu *vcpus;
+	unsigned n_vcpus;
+
+	bool is_complete;
+	struct vm_features features;
+};
+
+/* Bind or unbind all irqfds of the record.  0 or -errno after the first failure. */
+int vm_bind_irqfds(const struct vmr_vm *vm);
+int vm_unbind_irqfds(const struct vmr_vm *vm);
+
+/* Is KVM_CAP_NESTED_STATE of use to this vCPU, that is, does its CPUID have SVM or VMX? */
+bool vm_cpuid_has_nested(const struct kvm_cpuid2 *cpuid);
+
+#endif
