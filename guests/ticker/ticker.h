@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ticker: a guest that counts, and that notices when the state of a vCPU was not preserved.
+ *
+ * Guest-physical memory:
+ *	0x007000	boot_params, and what else the loader puts below 1 MiB
+ *	0x008000	real-mode trampoline of the other vCPUs, one page
+ *	0x100000	this image, its stacks and tables; must end below 0x200000
+ *	0x200000	one struct slot per vCPU: what an observer of the guest's memory reads
+ */
+#ifndef TICKER_H
+#define TICKER_H
+
+#define CPUS_MAX   16
+#define STACK_SIZE 4096
+
+#define TRAMPOLINE 0x8000
+#define SLOTS	   0x200000
+
+#define CODE_SELECTOR 0x10
+#define DATA_SELECTOR 0x18
+
+/* Offsets into struct slot, which GS points at. */
+#define SLOT_COUNT  0
+#define SLOT_TICKS  8
+#define SLOT_ROUNDS 16
+#define SLOT_ERRORS 24
+#define SLOT_MAGIC  32
+#define SLOT_TSC    40
+#define SLOT_SELF   48
+
+#define LAPIC	 0xfee00000
+#define LAPIC_ID 0x20
+
+#define VECTOR_TIMER	0x20
+#define VECTOR_SPURIOUS 0xff
+
+#ifndef __ASSEMBLER__
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct slot {
+	uint64_t count;	  /* incremented as fast as the vCPU can, or once per tick with `halt` */
+	uint64_t ticks;	  /* timer interrupts */
+	uint64_t rounds;  /* times that all registers were found to be as expected or put right */
+	uint64_t errors;  /* registers that were not */
+	uint8_t magic[8]; /* "TICKER01" once the vCPU runs */
+	uint64_t tsc;	  /* at the end of the last round */
+	uint64_t self;	  /* address of this slot */
+	uint64_t unused;
+};
+
+_Static_assert(sizeof(struct slot) == 64, "a cache line per vCPU");
+_Static_assert(offsetof(struct slot, tsc) == SLOT_TSC, "as assembly sees it");
+
+static inline volatile struct slot *slot_of(unsigned cpu)
+{
+	return (volatile struct slot *)(uintptr_t)(SLOTS + sizeof(struct slot) * cpu);
+}
+
+static inline unsigned this_cpu(void)
+{
+	uint64_t self;
+
+	__asm__("mov %%gs:%c1, %0" : "=r"(self) : "i"(SLOT_SELF));
+	return (unsigned)((self - SLOTS) / sizeof(struct slot));
+}
+
+static inline void out8(uint16_t port, uint8_t value)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline void out16(uint16_t port, uint16_t value)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline uint8_t in8(uint16_t port)
+{
+	uint8_t value;
+
+	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+	return value;
+}
+
+/* loop.S: never return. */
+_Noreturn void loop_sse(void);
+_Noreturn void loop_avx(void);
+_Noreturn void loop_halt_sse(void);
+_Noreturn void loop_halt_avx(void);
+
+/* start.S, trampoline.S, trap.S: symbols that are only addresses. */
+extern uint8_t trampoline_begin[], trampoline_end[], trampoline_cr3[];
+extern uint8_t exception_entries[], timer_entry[], spurious_entry[];
+
+/* main.c: called from assembly. */
+_Noreturn void bsp_main(const uint8_t *boot_params);
+_Noreturn void ap_main(unsigned cpu);
+void tick(void);
+void mismatch(unsigned reg, uint64_t expected, uint64_t got);
+_Noreturn void exception(uint64_t vector, uint64_t error_code, uint64_t rip);
+
+struct options {
+	bool halt;
+	bool noavx;
+	bool say;
+	uint64_t off, reboot, crash; /* after how many ticks; 0: never */
+};
+
+/* cpu.c */
+bool cpu_has_avx(void); /* and can be relied on */
+void cpu_init(unsigned cpu, bool avx);
+void idt_init(void);
+_Noreturn void triple_fault(void);
+
+/* lapic.c */
+void lapic_init(void);
+void lapic_eoi(void);
+void lapic_send_init(void);
+void lapic_send_startup(unsigned page);
+
+/* firmware.c: what the loader tells. */
+void firmware_options(const uint8_t *boot_params, struct options *ret);
+unsigned firmware_cpus(const uint8_t *boot_params); /* 0: no ACPI tables */
+
+/* serial.c: %u (unsigned), %x (uint64_t), %s, %c.  One call is one uninterrupted piece of output.
+ */
+void serial_print(const char *format, ...);
+int serial_read(void); /* -1: nothing there */
+
+#endif
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What scenario tests and benchmarks share: running the program under test as a user would, reading
+ * its JSON, and watching a guest from outside through its memory object.  It works on any host,
+ * the L1 machine of the rig included, and needs nothing but the programs that it is told of:
+ *
+ *	VMRELAY		the program (default build/vmrelay)
+ *	VMRELAY_GUESTS	directory of the small guests (default build/guests)
+ *	VMRELAY_BUILDS	directory of the other builds of the program (default build/tests)
+ */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* TAP.  A check that fails prints where, and the test goes on; h_done() gives the exit status. */
+#define check(condition, ...) h_check(!!(condition), __FILE__, __LINE__, #condition, __VA_ARGS__)
+bool h_check(bool ok, const char *file, int line, const char *condition, const char *format, ...)
+	__attribute__((format(printf, 5, 6)));
+/* One TAP line for all checks since the last one. */
+void h_test(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void h_skip(const char *name, const char *reason);
+int h_done(void);
+/* "# ..." */
+void h_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A private runtime directory, removed by h_done(); forgotten VMs are stopped there. */
+void h_init(void);
+
+const char *h_program(void);
+const char *h_build(const char *name); /* another build: static buffer */
+const char *h_guest(const char *name); /* static buffer */
+bool h_kvm_is_usable(void);	       /* can it run a small 64-bit guest? */
+
+/*
+ * Run a program with these arguments (the list ends with NULL); its exit status, 128 + N after
+ * signal N.  With ret, its output as JSON (NULL if it is none), to be released.
+ */
+int h_run_list(json_t **ret, const char *const argv[]);
+#define h_run(ret, ...) h_run_list(ret, (const char *const[]){__VA_ARGS__, NULL})
+/* The program under test. */
+#define h_vmrelay(ret, ...) h_run(ret, h_program(), __VA_ARGS__)
+
+/* A VM of the ticker guest.  Its memory stays mapped through upgrades. */
+struct h_slot {
+	volatile uint64_t count, ticks, rounds, errors;
+	uint8_t magic[8];
+	volatile uint64_t tsc;
+	uint64_t unused[2];
+};
+struct h_vm {
+	char name[40];
+	unsigned cpus;
+	volatile struct h_slot *slot; /* one per vCPU */
+};
+
+/*
+ * Start it with further options of `run` (NULL-terminated), and wait until every vCPU counts.
+ * With another program than the one under test: `program`, or NULL.
+ */
+bool h_vm_start(struct h_vm *vm, const char *program, unsigned cpus, const char *cmdline,
+		const char *const options[]);
+/* Force it to end, and unmap. */
+void h_vm_stop(struct h_vm *vm);
+int h_vm_pid(const struct h_vm *vm);	 /* -1: none */
+char *h_vm_state(const struct h_vm *vm); /* to be freed; "none" */
+/* Does every vCPU count on, without an error?  Waits for up to two seconds. */
+bool h_vm_is_alive(const struct h_vm *vm);
+uint64_t h_vm_errors(const struct h_vm *vm);
+
+/* Watching the counters: as a real-time thread, if that is allowed. */
+struct h_observer;
+struct h_observer *h_observer_start(const struct h_vm *vm);
+struct h_observer *h_observer_stop(struct h_observer *observer);
+/*
+ * The time in which no vCPU counted around a point in time (microseconds of CLOCK_MONOTONIC), in
+ * microseconds; 0 if they did count then.
+ */
+double h_observer_gap_at(struct h_observer *observer, double us);
+
+/* What an upgrade's JSON says: downtime, total, and the middle of the downtime on CLOCK_MONOTONIC. */
+struct h_upgrade {
+	double downtime_us, total_us, middle_us;
+};
+bool h_upgrade_parse(const json_t *result, struct h_upgrade *ret);
+
+/* Processes of ours that should not be there any more; prints them. */
+unsigned h_count_processes(void);
+
+void h_sleep_ms(unsigned ms);
+double h_now_us(void);
+
+#endif

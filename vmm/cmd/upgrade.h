@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What `upgrade` and `rollback` share. */
+#ifndef VMM_CMD_UPGRADE_H
+#define VMM_CMD_UPGRADE_H
+
+#include "common.h"
+
+struct upgrade {
+	struct cmd cmd;
+	const char *path; /* of the target's program; NULL: this one */
+	bool is_rollback; /* to the program that ran the guest before */
+	bool check;
+	unsigned max_downtime_ms; /* 0: the VMM's default */
+	unsigned timeout_ms;	  /* likewise */
+	int n_flags;		  /* behind "--" */
+	char **flags;
+};
+
+enum {
+	UPGRADE_KEY_CHECK = CMD_KEY_FIRST,
+	UPGRADE_KEY_MAX_DOWNTIME,
+	UPGRADE_KEY_TIMEOUT,
+	UPGRADE_KEY_FIRST,
+};
+
+#define UPGRADE_OPTIONS                                                                            \
+	{"check",                                                                                  \
+	 UPGRADE_KEY_CHECK,                                                                        \
+	 NULL,                                                                                     \
+	 0,                                                                                        \
+	 "Only find out whether the new program could take over",                                  \
+	 0},                                                                                       \
+		{"max-downtime",                                                                   \
+		 UPGRADE_KEY_MAX_DOWNTIME,                                                         \
+		 "MS",                                                                             \
+		 0,                                                                                \
+		 "Keep the guest on its VMM if it would have to stop for longer",                  \
+		 0},                                                                               \
+	{                                                                                          \
+		"timeout", UPGRADE_KEY_TIMEOUT, "MS", 0, "Time for everything before the stop", 0  \
+	}
+
+error_t upgrade_parse_opt(struct upgrade *upgrade, int key, char *arg, struct argp_state *state);
+
+/* Do it; the exit code. */
+int upgrade_run(const struct upgrade *upgrade);
+
+#endif

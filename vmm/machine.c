@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The virtual PC; see machine.h. */
+#include "machine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+
+#include "boot/boot.h"
+#include "cpuid.h"
+#include "kvm/cleanup.h"
+#include "kvm/ioctl.h"
+#include "layout.h"
+
+static int fail(struct vmm_error *ret_error, enum vmm_exit exit, const struct vmr_error *error)
+{
+	vmm_error_set(ret_error, exit, "%s", error->text);
+	return -1;
+}
+
+/* Memory. */
+
+static int create_region(struct vmm_memory_region *region, const struct vmm_options *options,
+			 struct vmr_error *error)
+{
+	void *hva;
+
+	if (options->memory_backend == VMM_MEMORY_PRIVATE) {
+		hva = mmap(NULL, region->size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (hva == MAP_FAILED) {
+			(void)snprintf(error->text, sizeof(error->text),
+				       "allocating %llu bytes of guest memory failed: %m",
+				       (unsigned long long)region->size);
+			return -errno;
+		}
+		region->hva = hva;
+		return 0;
+	}
+
+	static const enum vmr_memory_kind kinds[] = {
+		[VMM_MEMORY_MEMFD] = VMR_MEMORY_MEMFD,
+		[VMM_MEMORY_HUGETLB] = VMR_MEMORY_HUGETLB,
+		[VMM_MEMORY_FILE] = VMR_MEMORY_FILE,
+	};
+	autofd fd = vmr_memory_create(kinds[options->memory_backend], options->memory_dir,
+				      region->size, error);
+	int r = fd < 0 ? fd : vmr_memory_map(fd, 0, region->size, &hva, error);
+
+	if (r < 0)
+		return r;
+	region->hva = hva;
+	region->fd = steal_fd(&fd);
+	return 0;
+}
+
+static int create_memory(struct machine *machine, const struct vmm_options *options,
+			 struct vmr_error *error)
+{
+	struct vmm_memory *memory = &machine->memory;
+	uint64_t low =
+		options->memory < VMM_MMIO_HOLE_START ? options->memory : VMM_MMIO_HOLE_START;
+	int r = 0;
+
+	memory->region[0] = (struct vmm_memory_region){.gpa = 0, .size = low, .fd = -1};
+	memory->region[1] = (struct vmm_memory_region){
+		.gpa = VMM_MMIO_HOLE_END, .size = options->memory - low, .fd = -1};
+	machine->owns_memory = true;
+	for (unsigned i = 0; r == 0 && i < 2 && memory->region[i].size > 0; i++) {
+		struct vmm_memory_region *region = &memory->region[i];
+
+		r = create_region(region, options, error);
+		if (r < 0)
+			break;
+		memory->n_regions++;
+
+		const struct vmr_memory_slot slot = {
+			.slot = i,
+			.gpa = region->gpa,
+			.size = region->size,
+			.fd = region->fd,
+			.hva = region->hva,
+		};
+
+		r = vmr_vm_set_memory(machine->vm, &slot, error);
+	}
+	return r;
+}
+
+/* vCPUs. */
+
+static int create_vcpus(struct machine *machine, uint32_t n, struct vmr_error *error)
+{
+	autofree struct kvm_cpuid2 *cpuid = NULL;
+	uint64_t mcg_cap = 0;
+	bool has_mce = kvm_system_get_mce_cap_supported(machine->kvm_fd, &mcg_cap) == 0;
+	int banks = kvm_system_check_extension(machine->kvm_fd, KVM_CAP_MCE);
+	int deadline = kvm_system_check_extension(machine->kvm_fd, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		unsigned index;
+		int r;
+
+		free(steal_ptr(cpuid));
+		r = cpuid_supported(machine->kvm_fd, &cpuid);
+		if (r < 0) {
+			(void)snprintf(error->text, sizeof(error->text),
+				       "asking KVM for the supported CPUID failed: %s",
+				       strerrordesc_np(-r));
+			return r;
+		}
+		cpuid_set_vcpu(cpuid, i, n, deadline);
+		r = vmr_vm_create_vcpu(machine->vm, i, &index, error);
+		if (r == 0)
+			r = vmr_vcpu_set_cpuid(machine->vm, index, cpuid, error);
+		if (r == 0 && has_mce && banks > 0)
+			r = vmr_vcpu_setup_mce(
+				machine->vm, index,
+				(mcg_cap & ~0xffULL) | (uint64_t)(banks < 10 ? banks : 10), error);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int machine_create(struct machine *machine, const struct vmm_options *options,
+		   struct vmm_error *ret_error)
+{
+	const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
+	struct vmr_error error = {.text = ""};
+	int r;
+
+	machine->kvm_fd = kvm_system_open();
+	if (machine->kvm_fd < 0) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED, "opening /dev/kvm failed: %s",
+			      strerrordesc_np(-machine->kvm_fd));
+		return -1;
+	}
+	r = vmr_vm_create(machine->kvm_fd, 0, &machine->vm, &error);
+	if (r == 0)
+		r = vmr_vm_set_tss_addr(machine->vm, LAYOUT_TSS, &error);
+	if (r == 0)
+		r = vmr_vm_set_identity_map_addr(machine->vm, LAYOUT_IDENTITY_MAP, &error);
+	if (r == 0)
+		r = vmr_vm_create_irqchip(machine->vm, &error);
+	if (r == 0 && options->pit)
+		r = vmr_vm_create_pit(machine->vm, &pit, true, &error);
+	if (r == 0)
+		r = create_memory(machine, options, &error);
+	if (r == 0)
+		r = create_vcpus(machine, options->cpus, &error);
+	if (r == 0)
+		r = vmr_vm_complete(machine->vm, &error);
+	if (r == 0) {
+		machine->uart_irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		r = vmr_vm_add_irqfd(machine->vm, machine->uart_irq_fd, LAYOUT_UART_GSI, -1,
+				     &error);
+	}
+	return r < 0 ? fail(ret_error, VMM_EXIT_FAILED, &error) : 0;
+}
+
+/* Booting. */
+
+static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool is_code)
+{
+	return (struct kvm_segment){
+		.limit = 0xffffffff,
+		.selector = selector,
+		.type = type,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.l = is_code,
+		.db = !is_code,
+	};
+}
+
+/* Long mode with paging, as boot.h promises; SDM volume 3, 9.8.5 in one step. */
+static int set_boot_registers(int vcpu_fd, const struct boot_entry *entry)
+{
+	const uint64_t cr0_pe = 1, cr0_et = 1U << 4, cr0_pg = 1U << 31;
+	const uint64_t cr4_pae = 1U << 5;
+	const uint64_t efer_lme = 1U << 8, efer_lma = 1U << 10;
+	const struct kvm_segment data = flat_segment(0x18, 3, false);
+	const struct kvm_regs regs = {
+		.rip = entry->rip,
+		.rsp = entry->rsp,
+		.rsi = entry->rsi,
+		.rflags = 2,
+	};
+	struct kvm_sregs sregs;
+	int r = kvm_vcpu_get_sregs(vcpu_fd, &sregs);
+
+	if (r < 0)
+		return r;
+	sregs.cs = flat_segment(0x10, 11, true);
+	sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = data;
+	sregs.gdt.base = LAYOUT_GDT;
+	sregs.gdt.limit = 4 * 8 - 1;
+	sregs.cr0 = cr0_pe | cr0_et | cr0_pg;
+	sregs.cr3 = entry->cr3;
+	sregs.cr4 = cr4_pae;
+	sregs.efer = efer_lme | efer_lma;
+	r = kvm_vcpu_set_sregs(vcpu_fd, &sregs);
+	return r < 0 ? r : kvm_vcpu_set_regs(vcpu_fd, &regs);
+}
+
+static int open_image(const char *path, struct vmm_error *ret_error)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		vmm_error_set(ret_error, VMM_EXIT_FAILED, "opening %s failed: %m", path);
+	return fd;
+}
+
+int machine_boot(struct machine *machine, const struct vmm_options *options,
+		 struct vmm_error *ret_error)
+{
+	autofd kernel = open_image(options->kernel, ret_error);
+	autofd initrd = options->initrd ? open_image(options->initrd, ret_error) : -1;
+	struct boot_entry entry;
+	struct boot_error error;
+
+	if (kernel < 0 || (options->initrd && initrd < 0))
+		return -1;
+	if (boot_load(&machine->memory, kernel, initrd, options->cmdline ? options->cmdline : "",
+		      &entry, &error) < 0) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED, "booting %s failed: %s", options->kernel,
+			      error.text);
+		return -1;
+	}
+
+	int r = acpi_write_tables(&machine->memory, options->cpus);
+
+	if (r == 0)
+		r = set_boot_registers(vmr_vm_vcpu_fd(machine->vm, 0), &entry);
+	if (r < 0) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED, "preparing the guest failed: %s",
+			      strerrordesc_np(-r));
+		return -1;
+	}
+	return 0;
+}
+
+int machine_adopt(struct machine *machine, int kvm_fd, struct vmr_vm *vm,
+		  struct vmm_error *ret_error)
+{
+	const struct vmr_memory_slot *slot;
+
+	machine->kvm_fd = kvm_fd;
+	machine->vm = vm;
+	for (unsigned i = 0; (slot = vmr_vm_memory_slot(vm, i)); i++) {
+		if (machine->memory.n_regions == VMM_MEMORY_REGIONS_MAX) {
+			vmm_error_set(ret_error, VMM_EXIT_REFUSED,
+				      "the guest has more memory regions than this VMM knows");
+			return -1;
+		}
+		machine->memory.region[machine->memory.n_regions++] = (struct vmm_memory_region){
+			.gpa = slot->gpa,
+			.size = slot->size,
+			.hva = slot->hva,
+			.fd = slot->fd,
+		};
+	}
+	return 0;
+}
+
+/* Devices. */
+
+int machine_add_devices(struct machine *machine, struct console *console,
+			void (*end)(void *opaque, enum vmm_end end), void *opaque)
+{
+	uint32_t gsi;
+	int r, fd;
+
+	machine->irq.vm_fd = vmr_vm_fd(machine->vm);
+	for (unsigned i = 0; i < VMM_GSI_MAX; i++)
+		machine->irq.pulse_fd[i] = -1;
+	for (unsigned i = 0; (fd = vmr_vm_irqfd(machine->vm, i, &gsi)) >= 0; i++)
+		if (gsi < VMM_GSI_MAX)
+			machine->irq.pulse_fd[gsi] = fd;
+
+	machine->console = console;
+	machine->uart = uart_new(&machine->irq, LAYOUT_UART_GSI, console);
+	machine->rtc = rtc_new();
+	machine->power = power_new(&machine->irq, end, opaque);
+	if (!machine->uart || !machine->rtc || !machine->power)
+		return -ENOMEM;
+	r = uart_add_ports(machine->uart, &machine->bus, LAYOUT_UART_PORT);
+	if (r == 0)
+		r = rtc_add_ports(machine->rtc, &machine->bus);
+	if (r == 0)
+		r = power_add_ports(machine->power, &machine->bus);
+	return r;
+}
+
+#ifdef VMM_TEST_SECTION
+static int save_test(void *opaque, uint16_t version, void *buf)
+{
+	(void)opaque, (void)version;
+	memset(buf, 0x5a, 8);
+	return 8;
+}
+
+static int load_test(void *opaque, uint16_t version, const void *buf, size_t len)
+{
+	(void)opaque, (void)version;
+	return len == 8 && *(const uint8_t *)buf == 0x5a ? 0 : -EBADMSG;
+}
+#endif
+
+static struct vmr_section device_section(const struct device_ops *ops, void *device)
+{
+	return (struct vmr_section){
+		.name = ops->name,
+		.type = ops->section,
+		.version = ops->version,
+		.min_version = ops->min_version,
+		.max_size = (uint32_t)ops->state_size,
+		.save = ops->save,
+		.load = ops->load,
+		.opaque = device,
+	};
+}
+
+void machine_sections(const struct machine *machine, struct vmr_section ret[MACHINE_SECTIONS])
+{
+	static const struct machine none = MACHINE_INIT;
+	const struct machine *m = machine ? machine : &none;
+	unsigned n = 0;
+
+	ret[n++] = device_section(&console_ops, m->console);
+	ret[n++] = device_section(&uart_ops, m->uart);
+	ret[n++] = device_section(&rtc_ops, m->rtc);
+	ret[n++] = device_section(&power_ops, m->power);
+#ifdef VMM_TEST_SECTION
+	ret[n++] = (struct vmr_section){
+		.name = "test",
+		.type = VMM_TEST_SECTION,
+		.version = 1,
+		.min_version = 1,
+		.optional = VMM_TEST_SECTION % 2,
+		.max_size = 8,
+		.save = save_test,
+		.load = load_test,
+	};
+#endif
+}
+
+void machine_done(struct machine *machine)
+{
+	machine->uart = uart_free(machine->uart);
+	machine->rtc = rtc_free(machine->rtc);
+	machine->power = power_free(machine->power);
+	machine->vm = vmr_vm_free(machine->vm);
+	for (unsigned i = 0; machine->owns_memory && i < machine->memory.n_regions; i++) {
+		(void)munmap(machine->memory.region[i].hva, machine->memory.region[i].size);
+		close_fd(machine->memory.region[i].fd);
+	}
+	close_fd(machine->uart_irq_fd);
+	close_fd(machine->kvm_fd);
+	*machine = (struct machine)MACHINE_INIT;
+}
