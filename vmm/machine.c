@@ -209,6 +209,29 @@ static int set_boot_registers(int vcpu_fd, const struct boot_entry *entry)
 	return r < 0 ? r : kvm_vcpu_set_regs(vcpu_fd, &regs);
 }
 
+/*
+ * Start with the extended states enabled that every guest with AVX enables anyway.  After reset only
+ * x87 would be; but a KVM whose CPU does not intercept XSETBV (QEMU's emulation of SVM) never hears
+ * of the guest's choice, and would switch AVX registers by the wrong mask.
+ */
+static int enable_avx(const struct vmr_vm *vm, int kvm_fd)
+{
+	const uint64_t x87_sse_avx = 7;
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = x87_sse_avx}}};
+	autofree struct kvm_cpuid2 *cpuid = NULL;
+	uint64_t supported = 0;
+	int r = cpuid_supported(kvm_fd, &cpuid);
+
+	for (uint32_t i = 0; r == 0 && i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == 0xd && cpuid->entries[i].index == 0)
+			supported = cpuid->entries[i].eax;
+	if ((supported & x87_sse_avx) != x87_sse_avx)
+		return r;
+	for (unsigned i = 0; r == 0 && i < vmr_vm_n_vcpus(vm); i++)
+		r = kvm_vcpu_set_xcrs(vmr_vm_vcpu_fd(vm, i), &xcrs);
+	return r;
+}
+
 static int open_image(const char *path, struct vmm_error *ret_error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -239,6 +262,8 @@ int machine_boot(struct machine *machine, const struct vmm_options *options,
 
 	if (r == 0)
 		r = set_boot_registers(vmr_vm_vcpu_fd(machine->vm, 0), &entry);
+	if (r == 0)
+		r = enable_avx(machine->vm, machine->kvm_fd);
 	if (r < 0) {
 		vmm_error_set(ret_error, VMM_EXIT_FAILED, "preparing the guest failed: %s",
 			      strerrordesc_np(-r));
