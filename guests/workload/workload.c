@@ -18,7 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/reboot.h>
+#include <sys/timex.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -303,6 +305,47 @@ static void command_ping(const char *argument)
 	say("pong %s %lu", argument, now_ns(CLOCK_REALTIME));
 }
 
+/* A page that an observer outside can find: its guest-physical address, or 0. */
+static volatile uint64_t *clock_page(uint64_t *ret_gpa)
+{
+	static volatile uint64_t *page;
+	uint64_t entry = 0;
+	int fd;
+
+	if (!page) {
+		page = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_LOCKED, -1, 0);
+		if (page == MAP_FAILED)
+			abort();
+	}
+	fd = open("/proc/self/pagemap", O_RDONLY);
+	if (pread(fd, &entry, sizeof(entry), (off_t)((uintptr_t)page / 4096 * sizeof(entry))) < 0)
+		entry = 0;
+	(void)close(fd);
+	*ret_gpa = (entry & ((1ULL << 55) - 1)) * 4096;
+	return page;
+}
+
+static void command_where(const char *argument)
+{
+	uint64_t gpa;
+
+	(void)argument;
+	(void)clock_page(&gpa);
+	say("where %lu", gpa);
+}
+
+static void command_clock(const char *argument)
+{
+	uint64_t gpa, until = now_ns(CLOCK_MONOTONIC) + strtoul(argument, NULL, 10) * 1000000;
+	volatile uint64_t *page = clock_page(&gpa);
+
+	while (now_ns(CLOCK_MONOTONIC) < until)
+		*page = now_ns(CLOCK_REALTIME);
+	*page = 0;
+	say("clocked");
+}
+
 static void command_stats(const char *argument)
 {
 	(void)argument;
@@ -320,6 +363,22 @@ static void command_reset(const char *argument)
 	atomic_store(&stats.max_jump_ns, 0);
 	atomic_store(&stats.max_jump_at_ns, 0);
 	say("reset");
+}
+
+/* As an NTP client steps the clock; only while idle, since the clock thread would complain. */
+static void command_adjust(const char *argument)
+{
+	long long ns = strtoll(argument, NULL, 10), seconds = ns / 1000000000;
+	struct timex step = {.modes = ADJ_SETOFFSET | ADJ_NANO};
+
+	ns -= seconds * 1000000000;
+	if (ns < 0) {
+		ns += 1000000000;
+		seconds--;
+	}
+	step.time.tv_sec = seconds;
+	step.time.tv_usec = ns;
+	say(adjtimex(&step) < 0 ? "cannot adjust" : "adjusted");
 }
 
 static void command_echo(const char *argument)
@@ -360,9 +419,12 @@ static const struct {
 	{"ping", command_ping},	  /* ping N: pong N <CLOCK_REALTIME in ns> */
 	{"stats", command_stats}, /* one line of counters; max_jump_at_ns is CLOCK_REALTIME, too */
 	{"reset", command_reset}, /* forget the largest jump of the clock */
-	{"echo", command_echo},	  /* echo TEXT */
-	{"idle", command_idle},	  /* stop the workers, so that the vCPUs halt */
-	{"busy", command_busy},	  /* restart them */
+	{"where", command_where}, /* guest-physical address of the page that `clock` writes */
+	{"clock", command_clock}, /* clock MS: write CLOCK_REALTIME there for so long */
+	{"adjust", command_adjust}, /* adjust NS: step CLOCK_REALTIME by so much */
+	{"echo", command_echo},	    /* echo TEXT */
+	{"idle", command_idle},	    /* stop the workers, so that the vCPUs halt */
+	{"busy", command_busy},	    /* restart them */
 	{"poweroff", command_poweroff}, {"reboot", command_reboot},
 };
 

@@ -93,10 +93,14 @@ struct fadt {
 
 #define FADT_REVISION 6
 #define FADT_MINOR    3
-#define BOOT_LEGACY_DEVICES                                                                        \
-	(1u << 0) /* the serial port; but bit 1 clear: no keyboard controller                      \
-		   */
-#define BOOT_NO_VGA	     (1u << 2)
+/* The serial port is one; bit 1 stays clear: there is no keyboard controller. */
+#define BOOT_LEGACY_DEVICES (1u << 0)
+#define BOOT_NO_VGA	    (1u << 2)
+/*
+ * The RTC is there, but Linux is told that it is not: it would set its clock from it, to the
+ * second, where kvmclock gives it to the microsecond.
+ */
+#define BOOT_NO_CMOS_RTC     (1u << 5)
 #define FADT_WBINVD	     (1u << 0)
 #define FADT_C1_SUPPORTED    (1u << 2)
 #define FADT_NO_SLEEP_BUTTON (1u << 5) /* bit 4 clear: the power button is a fixed feature */
@@ -245,7 +249,7 @@ static void fill_fadt(struct fadt *fadt, uint64_t facs_gpa, uint64_t dsdt_gpa)
 	fadt->x_pm1a_control = io_port(LAYOUT_PM1_CONTROL_PORT, 2, ACCESS_WORD);
 	fadt->c2_latency = NO_C2_LATENCY;
 	fadt->c3_latency = NO_C3_LATENCY;
-	fadt->iapc_boot_flags = BOOT_LEGACY_DEVICES | BOOT_NO_VGA;
+	fadt->iapc_boot_flags = BOOT_LEGACY_DEVICES | BOOT_NO_VGA | BOOT_NO_CMOS_RTC;
 	fadt->flags = FADT_WBINVD | FADT_C1_SUPPORTED | FADT_NO_SLEEP_BUTTON | FADT_NO_FIXED_RTC |
 		      FADT_RESET_REGISTER | FADT_HEADLESS;
 	fadt->reset = io_port(LAYOUT_RESET_PORT, 1, ACCESS_BYTE);

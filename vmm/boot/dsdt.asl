@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a guest cannot find out by itself: how to power off, and the devices at fixed ports.  Numbers
- * are those of vmm/layout.h.  After a change: iasl -tc dsdt.asl, and the bytes go into dsdt.h; the
+ * What a guest cannot find out by itself: how to power off, and the serial port.  Numbers are
+ * those of vmm/layout.h.  After a change: iasl -tc dsdt.asl, and the bytes go into dsdt.h; the
  * unit test test_acpi compares the two.
  */
 DefinitionBlock ("", "DSDT", 2, "VMRLAY", "VMRELAY ", 1)
@@ -18,16 +18,6 @@ DefinitionBlock ("", "DSDT", 2, "VMRLAY", "VMRELAY ", 1)
             {
                 IO (Decode16, 0x3f8, 0x3f8, 0, 8)
                 IRQNoFlags () { 4 }
-            })
-        }
-
-        Device (RTC)
-        {
-            Name (_HID, EisaId ("PNP0B00"))
-            Name (_CRS, ResourceTemplate ()
-            {
-                IO (Decode16, 0x70, 0x70, 0, 2)
-                IRQNoFlags () { 8 }
             })
         }
     }

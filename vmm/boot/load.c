@@ -120,7 +120,7 @@ static int load_initrd(const struct vmm_memory *memory, int fd, const struct boo
 		       struct setup_header *header, struct boot_error *ret_error)
 {
 	uint64_t end = boot_low_ram_end(memory);
-	struct boot_image image;
+	struct boot_image image = {.size = 0};
 	uint64_t address;
 	int r;
 
@@ -184,8 +184,8 @@ int boot_load(const struct vmm_memory *memory, int kernel_fd, int initrd_fd, con
 	      struct boot_entry *ret_entry, struct boot_error *ret_error)
 {
 	struct boot_params params = {0};
-	struct boot_kernel kernel;
-	struct boot_image image;
+	struct boot_kernel kernel = {.end = 0};
+	struct boot_image image = {.size = 0};
 	int r;
 
 	if (boot_low_ram_end(memory) < MEMORY_MIN)

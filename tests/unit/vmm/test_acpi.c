@@ -134,7 +134,7 @@ static void fadt_describes_the_machine(void **state)
 	assert_int_equal(fadt[89], 2);
 	assert_int_equal(get(fadt + 109, 2) & 1 << 1, 0);      /* no 8042 */
 	assert_int_equal(get(fadt + 109, 2) & 1 << 2, 1 << 2); /* no VGA */
-	assert_int_equal(get(fadt + 109, 2) & 1 << 5, 0);      /* but a CMOS RTC */
+	assert_int_equal(get(fadt + 109, 2) & 1 << 5, 1 << 5); /* no CMOS RTC to set the clock by */
 	assert_int_equal(get(fadt + 112, 4) & 1 << 4, 0);      /* fixed power button */
 	assert_int_equal(get(fadt + 112, 4) & 1 << 10, 1 << 10);
 	assert_int_equal(get(fadt + 112, 4) & 1 << 20, 0); /* not hardware-reduced */
