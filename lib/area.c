@@ -126,9 +126,11 @@ int area_adopt(struct area *area, int fd_in, unsigned n_slots, size_t slot_size)
 
 	if (r < 0)
 		return r;
-	/* Not sealed, it could be cut off under our reads: SIGBUS. */
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size != area->size ||
-	    (fcntl(fd, F_GET_SEALS) & SEALS) != SEALS)
+	/* Not sealed, it could be cut off under our reads: SIGBUS.  (-1 has all bits set.) */
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size != area->size || seals < 0 ||
+	    (seals & SEALS) != SEALS)
 		return -EBADMSG;
 	r = map(area, fd);
 	if (r == 0)

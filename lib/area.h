@@ -42,7 +42,10 @@ struct area_slot {
 
 struct area_header {
 	_Alignas(64) _Atomic uint32_t owner;
-	/* For the report only: CLOCK_MONOTONIC in ns. */
+	/*
+	 * CLOCK_MONOTONIC in ns, for the report; and not 0 once the target may have bound the
+	 * irqfds.
+	 */
 	_Alignas(64) _Atomic uint64_t all_loaded;
 	_Atomic uint64_t entered;
 };

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <vmrelay/memory.h>
 
 #include "error.h"
@@ -435,6 +436,9 @@ static int build_memory(struct builder *b, const struct section *s, struct vmr_e
 
 	if (!fixed(s, &m, sizeof(m)) || m.size == 0 || b->vm->n_slots >= VM_SLOTS_MAX)
 		return malformed(s, ret_error);
+	for (unsigned i = 0; i < b->vm->n_slots; i++)
+		if (b->vm->slots[i].slot.slot == m.slot)
+			return malformed(s, ret_error);
 
 	autofd fd = take_fd(b, m.fd);
 	struct vmr_memory_slot slot = {
@@ -454,12 +458,11 @@ static int build_memory(struct builder *b, const struct section *s, struct vmr_e
 		return r;
 	/* Its only effect is speed, so a failure is none. */
 	(void)vmr_memory_populate(fd, m.offset, slot.hva, m.size);
-	for (unsigned i = 0; i < b->vm->n_slots; i++)
-		if (b->vm->slots[i].slot.slot == m.slot)
-			return malformed(s, ret_error);
 	r = vmr_vm_set_memory(b->vm, &slot, ret_error);
-	if (r < 0)
+	if (r < 0) {
+		(void)munmap(slot.hva, m.size);
 		return r;
+	}
 	b->vm->slots[b->vm->n_slots - 1].is_ours = true;
 	(void)steal_fd(&fd);
 	return 0;
@@ -655,7 +658,8 @@ int describe_build(int kvm_fd, const void *description, size_t len, int *fds, un
 		struct section s;
 
 		while (r == 0 && section_next(&reader, &s) > 0)
-			if (s.header.type == steps[i].type)
+			/* Newer than this reader: optional, or check_sections() had refused it. */
+			if (s.header.type == steps[i].type && s.header.min_version <= 1)
 				r = steps[i].build(&b, &s, ret_error);
 		if (r == 0 && !b.vm)
 			r = error_set(ret_error, -EBADMSG, "build", "VM",

@@ -4,20 +4,29 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-/* The text behind `name` in the list: "" or ":ACTION..."; NULL if it is not in the list. */
+/* Entries of the list that were acted on, one bit each. */
+static _Atomic uint32_t used;
+
+/* The text behind `name` in the list, "" or ":ACTION...", the first time; NULL if it is not there.
+ */
 static const char *find(const char *name)
 {
-	const char *list = getenv("VMRELAY_FAULT");
+	const char *at = getenv("VMRELAY_FAULT");
 	size_t len = strlen(name);
 
-	for (const char *at = list; at && *at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+	for (uint32_t bit = 1; at && *at; bit <<= 1) {
 		if (strncmp(at, name, len) == 0 && strchr(":,", at[len]))
-			return at + len;
+			return atomic_fetch_or(&used, bit) & bit ? NULL : at + len;
+		at = strchr(at, ',');
+		at = at ? at + 1 : NULL;
+	}
 	return NULL;
 }
 
@@ -36,7 +45,8 @@ int fault_reach(const char *step)
 	if (strncmp(action, "kill", 4) == 0)
 		(void)kill(getpid(), SIGKILL);
 	else if (strncmp(action, "stop", 4) == 0)
-		(void)kill(getpid(), SIGSTOP);
+		/* To this thread, which then is stopped when the call returns. */
+		(void)tgkill(getpid(), gettid(), SIGSTOP);
 	else if (strncmp(action, "fail", 4) == 0)
 		return -EIO;
 	else if (strncmp(action, "sleep=", 6) == 0)

@@ -2,8 +2,9 @@
 /*
  * Fault injection, for tests.  In a build with -DVMR_FAULTS the environment variable VMRELAY_FAULT
  * is a comma-separated list of STEP:ACTION, where ACTION is `kill`, `stop` (SIGSTOP), `fail` (the
- * step returns -EIO) or `sleep=MS`.  Steps are named where they are reached.  Other builds contain
- * none of it.
+ * step returns -EIO) or `sleep=MS`.  Steps are named where they are reached.  A process acts on
+ * each entry once, so that what survives the fault can be tried again.  Other builds contain none
+ * of it.
  */
 #ifndef LIB_FAULT_H
 #define LIB_FAULT_H
@@ -12,7 +13,7 @@
 
 #ifdef VMR_FAULTS
 int fault_reach(const char *step);   /* 0, or -EIO */
-bool fault_is_set(const char *name); /* is NAME alone in the list? */
+bool fault_is_set(const char *name); /* is NAME alone in the list?  Once, as above */
 #else
 static inline int fault_reach(const char *step)
 {

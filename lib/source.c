@@ -36,7 +36,8 @@
 /* How often a waiting main thread looks for what no socket tells it. */
 #define POLL_SLICE_MS 5
 /* A killed process is waited for this long before its irqfds are taken back. */
-#define REAP_TIMEOUT_MS 2000
+#define REAP_TIMEOUT_MS	 2000
+#define DEATH_TIMEOUT_MS 1000
 
 enum source_state {
 	SOURCE_WAIT_HELLO,
@@ -499,11 +500,17 @@ static int save_vm(struct vmr_source *source, struct vmr_error *ret_error)
 	return 0;
 }
 
-static bool target_is_dead(const struct vmr_source *source, int timeout_ms)
+static bool target_is_dead(const struct vmr_source *source, unsigned timeout_ms)
 {
 	struct pollfd p = {.fd = source->config.target_pidfd, .events = POLLIN};
+	uint64_t deadline = monotonic_ns() + timeout_ms * NSEC_PER_MSEC;
+	int r;
 
-	return poll(&p, 1, timeout_ms) > 0;
+	/* Its death may come with a signal to us. */
+	do
+		r = poll(&p, 1, (int)timeout_ms);
+	while (r < 0 && errno == EINTR && monotonic_ns() < deadline);
+	return r > 0;
 }
 
 /* 0: the target runs the guest; -errno with ret_error: it does not, or has not said so in time. */
@@ -515,7 +522,9 @@ static int await_entered(struct vmr_source *source, uint64_t deadline, struct vm
 		automessage m = {.n_fds = 0};
 		int r = channel_receive(source->config.sock, &m);
 
-		if (r == 0 && m.type == CHANNEL_ENTERED)
+		/* What the target says is worth nothing if the ownership word does not say so. */
+		if (r == 0 && m.type == CHANNEL_ENTERED &&
+		    area_owner(&source->area) == AREA_ENTERED)
 			return 0;
 		if (r == 0 && m.type == CHANNEL_FAILED)
 			return peer_failed(&m, ret_error);
@@ -544,12 +553,16 @@ static int await_entered(struct vmr_source *source, uint64_t deadline, struct vm
  * Win the guest back.  Before this process touches what both have (irqfds), the target is killed
  * and waited for: it cannot enter the guest any more, but it could still take its interrupts.
  */
-static enum vmr_outcome take_back(struct vmr_source *source, struct vmr_error *ret_error)
+static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
+				  struct vmr_error *ret_error)
 {
 	if (!area_own(&source->area, AREA_SOURCE, AREA_KEPT) &&
 	    !area_own(&source->area, AREA_TARGET, AREA_KEPT)) {
-		/* It entered, whether it told us or not. */
-		if (!target_is_dead(source, 0))
+		/*
+		 * It entered, whether it told us or not.  A dying process closes its sockets a
+		 * little before its pidfd says so.
+		 */
+		if (!target_is_dead(source, sock_ended ? DEATH_TIMEOUT_MS : 0))
 			return VMR_OUTCOME_DONE;
 		(void)error_set(ret_error, -EOWNERDEAD, "relay", "target",
 				"the target died when it had begun to run the guest");
@@ -560,6 +573,12 @@ static enum vmr_outcome take_back(struct vmr_source *source, struct vmr_error *r
 
 	int r = vm_bind_irqfds(source->vm);
 
+	/*
+	 * What the target took out of the eventfds went with it.  An interrupt too many is
+	 * harmless, one too few is not.
+	 */
+	if (atomic_load(&area_header(&source->area)->all_loaded) != 0)
+		vm_ring_irqfds(source->vm);
 	if (r < 0)
 		(void)error_set(ret_error, r, "KVM_IRQFD", "VM", NULL);
 	return VMR_OUTCOME_KEPT;
@@ -595,7 +614,8 @@ enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *re
 	if (r == 0)
 		r = await_entered(source, deadline, ret_error);
 
-	enum vmr_outcome outcome = r == 0 ? VMR_OUTCOME_DONE : take_back(source, ret_error);
+	enum vmr_outcome outcome =
+		r == 0 ? VMR_OUTCOME_DONE : take_back(source, r == -EPIPE, ret_error);
 
 	source->times.all_saved = atomic_load(&source->all_saved);
 	source->times.all_loaded = atomic_load(&area_header(&source->area)->all_loaded);

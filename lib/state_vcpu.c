@@ -421,7 +421,7 @@ int state_parse_vcpu(const struct vmr_vm *vm, const void *blob, size_t len, stru
 					 "the state of a vCPU has a section of unknown type 0x%x",
 					 s.header.type);
 		}
-		if (state.payload[k] || s.header.min_version > 1 ||
+		if (state.payload[k] || s.header.min_version > 1 || kinds[k].size(vm) == 0 ||
 		    s.header.length > kinds[k].size(vm) ||
 		    !payload_is_sound(vm, k, s.payload, s.header.length))
 			return error_set(ret_error, -EBADMSG, "load", "vCPU state",
@@ -541,8 +541,10 @@ static int probe_msrs(struct vmr_vm *vm, struct vmr_error *ret_error)
 
 	int r = kvm_system_get_msr_index_list(vm->kvm_fd, list);
 
-	if (r < 0)
+	if (r < 0) {
+		/* cppcheck-suppress memleak ; autofree */
 		return error_set(ret_error, r, "KVM_GET_MSR_INDEX_LIST", "/dev/kvm", NULL);
+	}
 	add_msr(msrs, vcpu->fd, MSR_FEATURE_CONTROL);
 	for (uint32_t i = 0; i < list->nmsrs + n_extra; i++) {
 		uint32_t index = i < list->nmsrs ? list->indices[i] : extra[i - list->nmsrs];

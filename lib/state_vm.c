@@ -3,7 +3,7 @@
 #include "state.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <stdbool.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,7 +12,7 @@
 
 #define NSEC_PER_SEC 1000000000ULL
 /* CLOCK_REALTIME was stepped if it and CLOCK_MONOTONIC disagree by more about how long it took. */
-#define STEP_NS 1000000
+#define STEP_NS 1000000U
 
 /* struct kvm_clock_data and the time at which it was read. */
 struct clock_state {
@@ -39,30 +39,34 @@ size_t state_vm_size(const struct vmr_vm *vm)
 
 static int save_clock(const struct vmr_vm *vm, struct clock_state *ret)
 {
-	int r = kvm_vm_get_clock(vm->vm_fd, &ret->data);
-
+	/* Before, not after: what lies between puts the guest's clock ahead, never back. */
 	ret->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	return r;
+	return kvm_vm_get_clock(vm->vm_fd, &ret->data);
 }
 
 /*
  * The guest's clock goes on through the relay.  With KVM_CLOCK_REALTIME KVM itself adds the time
- * that passed, to the microsecond, as long as nobody stepped CLOCK_REALTIME meanwhile; otherwise
- * what CLOCK_MONOTONIC says is added here.  Either way the clock never goes back.
+ * that passed since `realtime`, to the microsecond: since the real time at which it was read, as
+ * long as nobody stepped CLOCK_REALTIME meanwhile; otherwise since as long ago as CLOCK_MONOTONIC
+ * says.  Either way the clock never goes back.
  */
 static int load_clock(const struct vmr_vm *vm, const struct clock_state *state)
 {
 	struct kvm_clock_data data = {.clock = state->data.clock};
-	int64_t passed = (int64_t)(clock_ns(CLOCK_MONOTONIC) - state->monotonic_ns);
-	int64_t real_passed = (int64_t)(clock_ns(CLOCK_REALTIME) - state->data.realtime);
+	uint64_t real = clock_ns(CLOCK_REALTIME), monotonic = clock_ns(CLOCK_MONOTONIC);
+	uint64_t passed = monotonic - state->monotonic_ns;
+	uint64_t stepped = real - state->data.realtime - passed; /* modulo 2^64 */
 
-	if (passed < 0)
+	if (monotonic < state->monotonic_ns)
 		return -EBADMSG;
-	if ((state->data.flags & KVM_CLOCK_REALTIME) && llabs(real_passed - passed) < STEP_NS) {
+	if (kvm_vm_check_extension(vm->vm_fd, KVM_CAP_ADJUST_CLOCK) & KVM_CLOCK_REALTIME) {
+		bool is_known = (state->data.flags & KVM_CLOCK_REALTIME) &&
+				stepped + STEP_NS <= 2 * STEP_NS;
+
 		data.flags = KVM_CLOCK_REALTIME;
-		data.realtime = state->data.realtime;
+		data.realtime = is_known ? state->data.realtime : real - passed;
 	} else {
-		data.clock += (uint64_t)passed;
+		data.clock += passed;
 	}
 	return kvm_vm_set_clock(vm->vm_fd, &data);
 }

@@ -166,13 +166,14 @@ static int receive(struct vmr_target *target, enum channel_type type, struct cha
 
 static int map_description(struct vmr_target *target, int fd, struct vmr_error *ret_error)
 {
-	const int seals = F_SEAL_SHRINK | F_SEAL_WRITE;
+	const int needed = F_SEAL_SHRINK | F_SEAL_WRITE;
+	int seals = fcntl(fd, F_GET_SEALS); /* -1 for what is no memfd */
 	uint64_t size = target->offer.description_size;
 	struct stat st;
 	void *map = MAP_FAILED;
 
 	if (size > 0 && size <= DESCRIPTION_MAX && fstat(fd, &st) == 0 &&
-	    (uint64_t)st.st_size == size && (fcntl(fd, F_GET_SEALS) & seals) == seals)
+	    (uint64_t)st.st_size == size && seals >= 0 && (seals & needed) == needed)
 		map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		return error_set(ret_error, -EBADMSG, "offer", "source",
@@ -312,13 +313,14 @@ int vmr_target_build(struct vmr_target *target, int kvm_fd, struct vmr_vm **ret,
 	target->vm = vm;
 	target->vcpus = calloc(target->offer.n_vcpus, sizeof(target->vcpus[0]));
 	target->vm_buf = malloc(target->area.slot_size);
-	if (!target->vcpus || !target->vm_buf)
-		r = error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
-	else if (vm->n_vcpus != target->offer.n_vcpus)
+	if (vm->n_vcpus != target->offer.n_vcpus)
 		r = error_set(ret_error, -EBADMSG, "build", "VM",
 			      "the machine description has another number of vCPUs");
-	for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++)
-		r = save_fresh(target, i, ret_error);
+	else if (!target->vcpus || !target->vm_buf)
+		r = error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+	else
+		for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++)
+			r = save_fresh(target, i, ret_error);
 	if (r == 0 && fault_reach("target-built") < 0)
 		r = error_set(ret_error, -EIO, "fault", "target", NULL);
 	if (r < 0) {
@@ -372,11 +374,13 @@ static int one_more_loaded(struct vmr_target *target, struct vmr_error *ret_erro
 
 	int r = fault_reach("target-loaded");
 
-	if (r == 0)
+	/* Before the irqfds are bound: it tells the source that this VM may have taken events. */
+	if (r == 0) {
+		atomic_store(&area_header(&target->area)->all_loaded, monotonic_ns());
 		r = vm_bind_irqfds(target->vm);
+	}
 	if (r < 0)
 		return error_set(ret_error, r, "KVM_IRQFD", "VM", NULL);
-	atomic_store(&area_header(&target->area)->all_loaded, monotonic_ns());
 	if (!area_own(&target->area, AREA_SOURCE, AREA_TARGET))
 		return error_set(ret_error, -ECANCELED, "relay", "guest",
 				 "the source kept the guest");

@@ -13,18 +13,19 @@
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
 
-/* Append *item to the array *items of *n elements; 0 or -ENOMEM. */
+/* Append *item to the array at *items (a pointer of any type) of *n elements; 0 or -ENOMEM. */
 static int append(void *items, unsigned *n, const void *item, size_t size)
 {
-	void *array;
+	void *array, *grown;
 
 	memcpy(&array, items, sizeof(array));
-	array = reallocarray(array, *n + 1, size);
-	if (!array)
+	grown = reallocarray(array, *n + 1, size);
+	if (!grown)
 		return -ENOMEM;
-	memcpy((uint8_t *)array + *n * size, item, size);
-	memcpy(items, &array, sizeof(array));
+	memcpy((uint8_t *)grown + *n * size, item, size);
+	memcpy(items, &grown, sizeof(grown));
 	(*n)++;
+	/* cppcheck-suppress memleak ; it is at *items now */
 	return 0;
 }
 
@@ -313,19 +314,31 @@ int vmr_vm_irqfd(const struct vmr_vm *vm, unsigned n, uint32_t *ret_gsi)
 
 int vm_bind_irqfds(const struct vmr_vm *vm)
 {
+	int first = 0;
+
 	for (unsigned i = 0; i < vm->n_irqfds; i++) {
 		int r = bind_irqfd(vm, &vm->irqfds[i], 0);
 		uint64_t count;
 
-		if (r < 0)
-			return r;
+		if (r < 0) {
+			first = first == 0 ? r : first;
+			continue;
+		}
 		/*
 		 * KVM injects what is pending in the eventfd but leaves the count there, and would
 		 * inject it once more when the eventfd is bound by the next VM.
 		 */
 		(void)!read(vm->irqfds[i].event_fd, &count, sizeof(count));
 	}
-	return 0;
+	return first;
+}
+
+void vm_ring_irqfds(const struct vmr_vm *vm)
+{
+	const uint64_t one = 1;
+
+	for (unsigned i = 0; i < vm->n_irqfds; i++)
+		(void)!write(vm->irqfds[i].event_fd, &one, sizeof(one));
 }
 
 int vm_unbind_irqfds(const struct vmr_vm *vm)

@@ -83,9 +83,11 @@ struct vmr_vm {
 	struct vm_features features;
 };
 
-/* Bind or unbind all irqfds of the record.  0 or -errno after the first failure. */
+/* Bind or unbind all irqfds of the record.  0 or the first failure's -errno; all are tried. */
 int vm_bind_irqfds(const struct vmr_vm *vm);
 int vm_unbind_irqfds(const struct vmr_vm *vm);
+/* Raise each once: for events that may have gone to another VM. */
+void vm_ring_irqfds(const struct vmr_vm *vm);
 
 /* Is KVM_CAP_NESTED_STATE of use to this vCPU, that is, does its CPUID have SVM or VMX? */
 bool vm_cpuid_has_nested(const struct kvm_cpuid2 *cpuid);

@@ -17,11 +17,13 @@
 #define MESSAGE_MAX (256U * 1024U)
 #define FDS_MAX	    4
 #define DRAIN_MS    2000
+#define TRIES	    5
 
 struct client {
 	int fd;
 	char name[VMM_NAME_MAX + 1];
 	pid_t pid;
+	bool waits;	 /* client_wait()s */
 	int received_fd; /* came with a message that client_reply() has not claimed yet */
 	json_t *end;	 /* came while client_reply() waited for something else */
 	size_t len;
@@ -78,7 +80,10 @@ static void take_fds(struct client *client, struct msghdr *msg)
 	}
 }
 
-/* Bytes into the buffer; 0, -EAGAIN, -EPIPE or another -errno. */
+/*
+ * Bytes into the buffer; 0, -EAGAIN, -EPIPE or another -errno.  -ECONNRESET: the connection was
+ * closed before what we sent was read.
+ */
 static int fill(struct client *client)
 {
 	union {
@@ -98,7 +103,7 @@ static int fill(struct client *client)
 	ssize_t n = recvmsg(client->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
 	if (n < 0)
-		return errno == EINTR ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
+		return errno == EINTR ? 0 : -errno;
 	take_fds(client, &msg);
 	if (n == 0)
 		return -EPIPE;
@@ -153,7 +158,7 @@ int client_receive(struct client *client, int timeout_ms, json_t **ret)
 
 static void broken(const struct client *client, int r, struct vmm_error *ret_error)
 {
-	if (r == -EPIPE)
+	if (r == -EPIPE || r == -ECONNRESET)
 		vmm_error_set(ret_error, VMM_EXIT_FAILED,
 			      "the VMM of %s closed the connection without an answer",
 			      client->name);
@@ -183,6 +188,7 @@ int client_open(const char *name, struct client **ret, struct vmm_error *ret_err
 	client->fd = fd;
 	client->received_fd = -1;
 	client->end = NULL;
+	client->waits = false;
 	client->pid = 0;
 	client->len = 0;
 	(void)snprintf(client->name, sizeof(client->name), "%s", name);
@@ -190,14 +196,14 @@ int client_open(const char *name, struct client **ret, struct vmm_error *ret_err
 	return 0;
 }
 
-int client_connect(const char *name, int timeout_ms, struct client **ret,
-		   struct vmm_error *ret_error)
+/* 0, or -errno with error filled. */
+static int greet(const char *name, int timeout_ms, struct client **ret, struct vmm_error *ret_error)
 {
 	struct client *client;
 	json_t *greeting = NULL;
 
 	if (client_open(name, &client, ret_error) < 0)
-		return -1;
+		return -ENOENT;
 
 	int r = client_receive(client, timeout_ms, &greeting);
 	json_int_t pid =
@@ -209,11 +215,27 @@ int client_connect(const char *name, int timeout_ms, struct client **ret,
 	if (r < 0) {
 		broken(client, r, ret_error);
 		client_free(client);
-		return -1;
+		return r;
 	}
 	client->pid = (pid_t)pid;
 	*ret = client;
 	return 0;
+}
+
+static bool is_closed(int r)
+{
+	return r == -EPIPE || r == -ECONNRESET;
+}
+
+/* A VMM that has just left or ended may have closed the connection: then ask again who is there. */
+int client_connect(const char *name, int timeout_ms, struct client **ret,
+		   struct vmm_error *ret_error)
+{
+	int r = -EPIPE;
+
+	for (unsigned i = 0; i < TRIES && is_closed(r); i++)
+		r = greet(name, timeout_ms, ret, ret_error);
+	return r < 0 ? -1 : 0;
 }
 
 static int send_bytes(int fd, const char *bytes, size_t len, const int *fds, unsigned n_fds)
@@ -249,8 +271,9 @@ static int send_bytes(int fd, const char *bytes, size_t len, const int *fds, uns
 	return 0;
 }
 
-int client_send(struct client *client, const char *verb, json_t *arguments, const int *fds,
-		unsigned n_fds, struct vmm_error *ret_error)
+/* 0, or -errno with error filled. */
+static int send_request(struct client *client, const char *verb, json_t *arguments, const int *fds,
+			unsigned n_fds, struct vmm_error *ret_error)
 {
 	json_t *request =
 		json_pack("{s:s, s:o*, s:i}", "execute", verb, "arguments", arguments, "id", 1);
@@ -265,11 +288,15 @@ int client_send(struct client *client, const char *verb, json_t *arguments, cons
 		text[len] = '\n';
 		r = send_bytes(client->fd, text, len + 1, fds, n_fds);
 	}
-	if (r < 0) {
+	if (r < 0)
 		broken(client, r, ret_error);
-		return -1;
-	}
-	return 0;
+	return r;
+}
+
+int client_send(struct client *client, const char *verb, json_t *arguments, const int *fds,
+		unsigned n_fds, struct vmm_error *ret_error)
+{
+	return send_request(client, verb, arguments, fds, n_fds, ret_error) < 0 ? -1 : 0;
 }
 
 bool client_is_error(json_t *message, struct vmm_error *ret_error)
@@ -287,7 +314,9 @@ bool client_is_error(json_t *message, struct vmm_error *ret_error)
 	return true;
 }
 
-int client_reply(struct client *client, json_t **ret, int *ret_fd, struct vmm_error *ret_error)
+/* 0, or -errno with error filled; -EREMOTEIO: the reply is an error. */
+static int receive_reply(struct client *client, json_t **ret, int *ret_fd,
+			 struct vmm_error *ret_error)
 {
 	long long deadline = client_now_ms() + CLIENT_TIMEOUT_MS;
 
@@ -298,7 +327,7 @@ int client_reply(struct client *client, json_t **ret, int *ret_fd, struct vmm_er
 
 		if (r < 0) {
 			broken(client, r, ret_error);
-			return -1;
+			return r;
 		}
 		if (client_is_end(message) && !client->end)
 			client->end = json_incref(client_is_end(message));
@@ -307,7 +336,7 @@ int client_reply(struct client *client, json_t **ret, int *ret_fd, struct vmm_er
 		json_decref(message);
 		if (is_error) {
 			json_decref(value);
-			return -1;
+			return -EREMOTEIO;
 		}
 		if (!value)
 			continue;
@@ -321,17 +350,59 @@ int client_reply(struct client *client, json_t **ret, int *ret_fd, struct vmm_er
 	}
 }
 
+int client_reply(struct client *client, json_t **ret, int *ret_fd, struct vmm_error *ret_error)
+{
+	return receive_reply(client, ret, ret_fd, ret_error) < 0 ? -1 : 0;
+}
+
+static int call_once(struct client *client, const char *verb, json_t *arguments, json_t **ret,
+		     struct vmm_error *ret_error)
+{
+	int r = send_request(client, verb, json_incref(arguments), NULL, 0, ret_error);
+
+	return r < 0 ? r : receive_reply(client, ret, NULL, ret_error);
+}
+
+/* Take the connection of another client over, which is freed. */
+static void replace_connection(struct client *client, struct client *fresh)
+{
+	close_fd(client->fd);
+	client->fd = steal_fd(&fresh->fd);
+	client->pid = fresh->pid;
+	client->len = fresh->len;
+	memcpy(client->buffer, fresh->buffer, fresh->len);
+	client_free(fresh);
+}
+
+/*
+ * An upgrade closes the source's connections.  A request that was not answered was not handled:
+ * whoever owns the VM now is asked.
+ */
 int client_call(struct client *client, const char *verb, json_t *arguments, json_t **ret,
 		struct vmm_error *ret_error)
 {
-	if (client_send(client, verb, arguments, NULL, 0, ret_error) < 0)
-		return -1;
-	return client_reply(client, ret, NULL, ret_error);
+	int r = call_once(client, verb, arguments, ret, ret_error);
+
+	for (unsigned i = 0; i < TRIES && is_closed(r) && !client->end; i++) {
+		struct client *fresh = NULL;
+
+		if (client_connect(client->name, CLIENT_TIMEOUT_MS, &fresh, ret_error) < 0)
+			break;
+		replace_connection(client, fresh);
+		r = client->waits ? call_once(client, "wait", NULL, NULL, ret_error) : 0;
+		if (r == 0)
+			r = call_once(client, verb, arguments, ret, ret_error);
+	}
+	json_decref(arguments);
+	return r < 0 ? -1 : 0;
 }
 
 int client_wait(struct client *client, struct vmm_error *ret_error)
 {
-	return client_call(client, "wait", NULL, NULL, ret_error);
+	int r = client_call(client, "wait", NULL, NULL, ret_error);
+
+	client->waits = r == 0;
+	return r;
 }
 
 json_t *client_is_end(json_t *message)
@@ -402,7 +473,7 @@ int client_wait_end(struct client **client, const char *name, int timeout_ms, js
 void client_drain(struct client *client)
 {
 	long long deadline = client_now_ms() + DRAIN_MS;
-	json_t *message;
+	json_t *message = NULL;
 
 	while (client_receive(client, client_ms_until(deadline), &message) == 0)
 		json_decref(message);

@@ -34,8 +34,9 @@ int client_send(struct client *client, const char *verb, json_t *arguments, cons
 		unsigned n_fds, struct vmm_error *ret_error);
 
 /*
- * The next message, a JSON object: 0, -EPIPE at the end of the connection, -ETIMEDOUT, or another
- * -errno.  timeout_ms < 0: wait for ever; 0: only what is already there.
+ * The next message, a JSON object: 0, -EPIPE at the end of the connection, -ECONNRESET if in
+ * addition what was sent was not read, -ETIMEDOUT, or another -errno.  timeout_ms < 0: wait for
+ * ever; 0: only what is already there.
  */
 int client_receive(struct client *client, int timeout_ms, json_t **ret);
 
@@ -46,7 +47,10 @@ int client_receive(struct client *client, int timeout_ms, json_t **ret);
  */
 int client_reply(struct client *client, json_t **ret, int *ret_fd, struct vmm_error *ret_error);
 
-/* client_send() and client_reply(). */
+/*
+ * client_send() and client_reply(), again if an upgrade closed the connection: the VMM may be
+ * another one then.
+ */
 int client_call(struct client *client, const char *verb, json_t *arguments, json_t **ret,
 		struct vmm_error *ret_error);
 

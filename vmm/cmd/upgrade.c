@@ -237,8 +237,8 @@ static void end_progress(void)
 }
 
 /*
- * 0 with the source's reply, whatever it is; -EPIPE: the source is gone without one; -EINTR: the
- * user does not want to wait.
+ * 0 with the source's reply, whatever it is; -EPIPE: the source is gone without one; -ECONNRESET:
+ * it is, and has not read the request; -EINTR: the user does not want to wait.
  */
 static int follow(const struct upgrade *upgrade, struct client *client, int signal_fd, json_t **ret)
 {
@@ -257,7 +257,7 @@ static int follow(const struct upgrade *upgrade, struct client *client, int sign
 			continue;
 		}
 		if (r != -ETIMEDOUT)
-			return -EPIPE;
+			return r == -ECONNRESET ? r : -EPIPE;
 
 		struct pollfd fds[] = {{.fd = client_fd(client), .events = POLLIN},
 				       {.fd = signal_fd, .events = POLLIN}};
@@ -380,6 +380,20 @@ static int check_state(const struct upgrade *upgrade, const json_t *status,
 	return -1;
 }
 
+/* The source never read the request: it has ended, or another upgrade was faster. */
+static int fail_unread(const struct upgrade *upgrade)
+{
+	struct client *client = NULL;
+	struct vmm_error error;
+
+	if (client_connect(upgrade->cmd.name, CLIENT_TIMEOUT_MS, &client, &error) == 0)
+		vmm_error_set(&error, VMM_EXIT_REFUSED,
+			      "%s was being upgraded by somebody else; it is run by process %d now",
+			      upgrade->cmd.name, (int)client_pid(client));
+	client_free(client);
+	return cmd_fail(&upgrade->cmd, &error);
+}
+
 /* Everything from the request on; the exit code. */
 static int relay(const struct upgrade *upgrade, struct client *client, struct target *target,
 		 const json_t *source, int signal_fd)
@@ -396,13 +410,15 @@ static int relay(const struct upgrade *upgrade, struct client *client, struct ta
 			fds, ARRAY_SIZE(fds), &error);
 	/* The source must be the only one to hold it, or the target would not see its death. */
 	target->sock = close_fd(target->sock);
-	if (r < 0) {
-		reap_target(target, true);
-		return cmd_fail(&upgrade->cmd, &error);
-	}
-
-	r = follow(upgrade, client, signal_fd, &reply);
+	if (r == 0)
+		r = follow(upgrade, client, signal_fd, &reply);
+	else
+		r = -ECONNRESET;
 	end_progress();
+	if (r == -ECONNRESET) {
+		reap_target(target, true);
+		return fail_unread(upgrade);
+	}
 	if (r == -EINTR) {
 		vmm_error_set(&error, VMM_EXIT_FAILED,
 			      "interrupted: the upgrade of %s goes on without this command",
