@@ -103,6 +103,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'm':
 		bench->memory = arg;
 		return 0;
+	case 'p':
+		exit(h_kvm_is_usable() ? 0 : 77);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -114,6 +116,7 @@ int main(int argc, char **argv)
 		{"rounds", 'n', "N", 0, "Upgrades per row (default 50)", 0},
 		{"cpus", 'c', "LIST", 0, "Numbers of vCPUs (default 1,2,4)", 0},
 		{"memory", 'm', "LIST", 0, "Sizes of memory (default 64M)", 0},
+		{"probe", 'p', NULL, 0, "Only find out whether /dev/kvm is usable", 0},
 		{0},
 	};
 	static const struct argp argp = {.options = options, .parser = parse};

@@ -5,6 +5,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,6 +26,10 @@
 
 #define SLOTS_GPA 0x200000U
 #define POLL_NS	  15000
+
+#define RUN_TIMEOUT_MS	120000
+#define GONE_TIMEOUT_MS 2000
+#define PROCESSES_MAX	16
 
 static unsigned n_tests, n_failed;
 static bool this_failed;
@@ -81,15 +87,28 @@ void h_skip(const char *name, const char *reason)
 	(void)printf("ok %u - %s # SKIP %s\n", ++n_tests, name, reason);
 }
 
+int h_skip_all(const char *reason)
+{
+	(void)printf("1..0 # SKIP %s\n", reason);
+	return 0;
+}
+
 int h_done(void)
 {
 	json_t *list = NULL, *vm;
 	size_t i;
 
+	h_set_fault(NULL);
 	(void)h_vmrelay(&list, "list", "--json");
-	json_array_foreach(json_is_array(list) ? list : json_object_get(list, "vms"), i, vm)(void)
+	json_array_foreach(json_object_get(list, "vms"), i, vm)(void)
 		h_vmrelay(NULL, "stop", "--force", json_string_value(json_object_get(vm, "vm")));
 	json_decref(list);
+	if (!check(h_processes_are(0), "a process is left")) {
+		h_kill_processes();
+		(void)h_vmrelay(NULL, "list");
+	}
+	(void)check(h_count_leftovers() == 0, "a file is left");
+	h_test("nothing is left");
 	(void)rmdir(runtime_dir);
 	(void)printf("1..%u\n", n_tests);
 	return n_failed == 0 ? 0 : 1;
@@ -104,14 +123,26 @@ static const char *from_env(const char *name, const char *otherwise)
 	return value ? value : otherwise;
 }
 
+/* Interrupted, or out of time.  That what this does is not safe in a handler does not matter then.
+ */
+static void end_all(int signal)
+{
+	h_kill_processes();
+	_exit(128 + signal);
+}
+
 void h_init(void)
 {
+	(void)setvbuf(stdout, NULL, _IOLBF, 0);
 	(void)snprintf(runtime_dir, sizeof(runtime_dir), "/tmp/vmrelay-test-XXXXXX");
 	if (!mkdtemp(runtime_dir)) {
 		perror(runtime_dir);
 		exit(1);
 	}
 	(void)setenv("VMRELAY_RUNTIME_DIR", runtime_dir, 1);
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGINT, end_all);
+	(void)signal(SIGTERM, end_all);
 	/* Orphans come to us, so that no zombie of a VMM is left where PID 1 does not reap. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
@@ -139,40 +170,139 @@ const char *h_guest(const char *name)
 	return path;
 }
 
-static void reap_orphans(void)
+/* Our children that somebody will ask for; pid 0: free. */
+static struct {
+	pid_t pid;
+	bool has_ended;
+	int status;
+} children[PROCESSES_MAX];
+
+/* Take the status of every process that has ended: children and orphans. */
+static void reap(void)
 {
-	while (waitpid(-1, NULL, WNOHANG) > 0)
-		;
+	pid_t pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (unsigned i = 0; i < PROCESSES_MAX; i++)
+			if (children[i].pid == pid) {
+				children[i].has_ended = true;
+				children[i].status = status;
+			}
+}
+
+static _Noreturn void die(const char *what)
+{
+	perror(what);
+	abort();
+}
+
+static void start(struct h_process *ret, const char *const argv[], bool wants_in, bool wants_out)
+{
+	int in[2], out[2];
+	unsigned slot = 0;
+
+	while (slot < PROCESSES_MAX && children[slot].pid != 0)
+		slot++;
+	if (slot == PROCESSES_MAX || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
+		die("pipe2");
+	(void)fflush(stdout);
+	ret->pid = fork();
+	if (ret->pid < 0)
+		die("fork");
+	if (ret->pid == 0) {
+		int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+		(void)dup2(wants_in ? in[0] : null_fd, STDIN_FILENO);
+		(void)dup2(wants_out ? out[1] : null_fd, STDOUT_FILENO);
+		(void)signal(SIGPIPE, SIG_DFL);
+		(void)execv(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	children[slot].pid = ret->pid;
+	children[slot].has_ended = false;
+	close_fd(in[0]);
+	close_fd(out[1]);
+	ret->in = in[1];
+	ret->out = out[0];
+}
+
+void h_start_list(struct h_process *process, const char *const argv[])
+{
+	start(process, argv, true, true);
+}
+
+bool h_expect(struct h_process *process, char *buf, size_t size, const char *words,
+	      unsigned timeout_ms)
+{
+	double deadline = h_now_us() + timeout_ms * 1e3;
+	size_t len = strlen(buf);
+
+	while (!words || !strstr(buf, words)) {
+		struct pollfd p = {.fd = process->out, .events = POLLIN};
+		double left_ms = (deadline - h_now_us()) / 1e3;
+		ssize_t n;
+
+		if (left_ms <= 0 || len + 1 >= size || poll(&p, 1, (int)left_ms + 1) <= 0)
+			return false;
+		n = read(process->out, buf + len, size - 1 - len);
+		if (n <= 0)
+			return false;
+		len += (size_t)n;
+		buf[len] = '\0';
+	}
+	return true;
+}
+
+int h_wait(struct h_process *process, unsigned timeout_ms)
+{
+	double deadline = h_now_us() + timeout_ms * 1e3;
+	unsigned slot = 0;
+
+	process->in = close_fd(process->in);
+	while (children[slot].pid != process->pid)
+		slot++;
+	for (reap(); !children[slot].has_ended; reap()) {
+		if (!check(h_now_us() < deadline, "process %d does not end", process->pid)) {
+			(void)kill(process->pid, SIGKILL);
+			deadline = INFINITY;
+		}
+		h_sleep_ms(1);
+	}
+	children[slot].pid = 0;
+	process->out = close_fd(process->out);
+
+	int status = children[slot].status;
+
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 int h_run_list(json_t **ret, const char *const argv[])
 {
-	int out[2], status;
-	pid_t pid;
+	static char output[256 * 1024];
+	struct h_process process;
 
-	if (pipe2(out, O_CLOEXEC) < 0)
-		abort();
-	(void)fflush(stdout);
-	pid = fork();
-	if (pid == 0) {
-		if (ret)
-			(void)dup2(out[1], STDOUT_FILENO);
-		else
-			(void)dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
-		(void)execv(argv[0], (char *const *)argv);
-		_exit(127);
-	}
-	(void)close(out[1]);
-
-	FILE *stream = fdopen(out[0], "r");
-
+	output[0] = '\0';
+	start(&process, argv, false, ret);
+	(void)h_expect(&process, output, sizeof(output), NULL, RUN_TIMEOUT_MS);
 	if (ret)
-		*ret = json_loadf(stream, 0, NULL);
-	(void)fclose(stream);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	reap_orphans();
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+		*ret = json_loads(output, 0, NULL);
+	return h_wait(&process, RUN_TIMEOUT_MS);
+}
+
+bool h_error_has(const json_t *result, const char *words)
+{
+	const char *error = json_string_value(json_object_get(result, "error"));
+
+	return check(error && strcasestr(error, words), "the error is: %s", error ? error : "none");
+}
+
+void h_set_fault(const char *fault)
+{
+	if (fault)
+		(void)setenv("VMRELAY_FAULT", fault, 1);
+	else
+		(void)unsetenv("VMRELAY_FAULT");
 }
 
 /* A guest of one instruction, as a probe. */
@@ -276,9 +406,13 @@ bool h_vm_start(struct h_vm *vm, const char *program, unsigned cpus, const char 
 
 	int status = h_run_list(NULL, argv);
 
-	return check(status == 0, "run exited with %d", status) &&
-	       check(map_slots(vm), "mapping the guest's memory: %s", strerror(errno)) &&
-	       check(all_count(vm, 20000), "not every vCPU of %u counts", cpus);
+	return check(status == 0, "run exited with %d", status) && h_vm_watch(vm);
+}
+
+bool h_vm_watch(struct h_vm *vm)
+{
+	return check(map_slots(vm), "mapping the guest's memory: %s", strerror(errno)) &&
+	       check(all_count(vm, 20000), "not every vCPU of %u counts", vm->cpus);
 }
 
 void h_vm_stop(struct h_vm *vm)
@@ -286,6 +420,11 @@ void h_vm_stop(struct h_vm *vm)
 	int status = h_vmrelay(NULL, "stop", "--force", vm->name);
 
 	(void)check(status == 0, "stop exited with %d", status);
+	h_vm_forget(vm);
+}
+
+void h_vm_forget(struct h_vm *vm)
+{
 	if (vm->slot)
 		(void)munmap((void *)vm->slot, 4096);
 	vm->slot = NULL;
@@ -305,6 +444,62 @@ bool h_vm_is_alive(const struct h_vm *vm)
 	return all_count(vm, 2000) && h_vm_errors(vm) == 0;
 }
 
+bool h_vm_is_still(const struct h_vm *vm, unsigned ms)
+{
+	uint64_t before[64];
+	bool is_still = true;
+
+	for (unsigned i = 0; i < vm->cpus; i++)
+		before[i] = vm->slot[i].count;
+	h_sleep_ms(ms);
+	for (unsigned i = 0; i < vm->cpus; i++)
+		is_still &= vm->slot[i].count == before[i];
+	return is_still;
+}
+
+bool h_vm_ticks(const struct h_vm *vm)
+{
+	uint64_t before[64];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < vm->cpus; i++)
+		before[i] = vm->slot[i].ticks;
+	for (unsigned ms = 0; ms <= 2000 && n < vm->cpus; ms += 5) {
+		h_sleep_ms(5);
+		n = 0;
+		for (unsigned i = 0; i < vm->cpus; i++)
+			n += vm->slot[i].ticks > before[i];
+	}
+	return n == vm->cpus;
+}
+
+static int pid_in(const json_t *result, const char *side)
+{
+	json_t *pid = json_object_get(json_object_get(result, side), "pid");
+
+	return pid ? (int)json_integer_value(pid) : -1;
+}
+
+int h_vm_upgrade(const struct h_vm *vm, const char *program)
+{
+	int before = h_vm_pid(vm);
+	json_t *result = NULL;
+	int status = h_vmrelay(&result, "upgrade", vm->name, "--json", "--vmm",
+			       program ? program : h_program());
+	const char *how = json_string_value(json_object_get(result, "result"));
+	int after = pid_in(result, "target");
+	bool ok = check(status == 0, "upgrade exited with %d", status) &&
+		  check(how && strcmp(how, "done") == 0, "the result is %s", how ? how : "none") &&
+		  check(pid_in(result, "source") == before && after > 0 && after != before &&
+				h_vm_pid(vm) == after,
+			"pids: before %d, from %d to %d, after %d", before,
+			pid_in(result, "source"), after, h_vm_pid(vm)) &&
+		  check(h_process_ends(before, GONE_TIMEOUT_MS), "the source %d is left", before);
+
+	json_decref(result);
+	return ok ? after : -1;
+}
+
 /* The observer. */
 
 #define GAPS_MAX   4096
@@ -316,11 +511,15 @@ struct h_observer {
 	pthread_mutex_t lock;
 	bool stop;
 	uint64_t count[64];
-	double last_us; /* when a counter was last seen to move */
+	double last_us;	  /* when a counter was last seen to move */
+	double polled_us; /* last look */
+	double first_us;  /* first look after last_us */
+	double sum_us;
 	unsigned n_gaps;
 	struct {
 		double from_us, to_us;
-	} gap[GAPS_MAX]; /* the latest ones */
+		double doubt_us; /* the looks at both ends were that far from each other */
+	} gap[GAPS_MAX];	 /* the latest ones */
 };
 
 static void observe(struct h_observer *o)
@@ -342,9 +541,14 @@ static void observe(struct h_observer *o)
 
 			o->gap[n].from_us = o->last_us;
 			o->gap[n].to_us = now;
+			o->gap[n].doubt_us = o->first_us - o->last_us + now - o->polled_us;
+			o->sum_us += now - o->last_us;
 		}
 		o->last_us = now;
+	} else if (o->polled_us == o->last_us) {
+		o->first_us = now;
 	}
+	o->polled_us = now;
 	(void)pthread_mutex_unlock(&o->lock);
 }
 
@@ -370,7 +574,7 @@ struct h_observer *h_observer_start(const struct h_vm *vm)
 	if (!o)
 		abort();
 	o->vm = vm;
-	o->last_us = h_now_us();
+	o->last_us = o->polled_us = o->first_us = h_now_us();
 	(void)pthread_mutex_init(&o->lock, NULL);
 	if (pthread_create(&o->thread, NULL, observer_thread, o) != 0)
 		abort();
@@ -386,16 +590,42 @@ struct h_observer *h_observer_stop(struct h_observer *o)
 	return NULL;
 }
 
-double h_observer_gap_at(struct h_observer *o, double us)
+static void find_gap(struct h_observer *o, double us, double *ret_gap, double *ret_doubt)
 {
-	double gap = 0;
-
+	*ret_gap = *ret_doubt = 0;
 	(void)pthread_mutex_lock(&o->lock);
 	for (unsigned i = 0; i < o->n_gaps && i < GAPS_MAX; i++)
-		if (o->gap[i].from_us <= us && us <= o->gap[i].to_us)
-			gap = o->gap[i].to_us - o->gap[i].from_us;
+		if (o->gap[i].from_us <= us && us <= o->gap[i].to_us) {
+			*ret_gap = o->gap[i].to_us - o->gap[i].from_us;
+			*ret_doubt = o->gap[i].doubt_us;
+		}
 	(void)pthread_mutex_unlock(&o->lock);
+}
+
+double h_observer_gap_at(struct h_observer *o, double us)
+{
+	double gap, doubt;
+
+	find_gap(o, us, &gap, &doubt);
 	return gap;
+}
+
+double h_observer_doubt_at(struct h_observer *o, double us)
+{
+	double gap, doubt;
+
+	find_gap(o, us, &gap, &doubt);
+	return doubt;
+}
+
+double h_observer_gaps_sum(struct h_observer *o)
+{
+	double sum;
+
+	(void)pthread_mutex_lock(&o->lock);
+	sum = o->sum_us;
+	(void)pthread_mutex_unlock(&o->lock);
+	return sum;
 }
 
 bool h_upgrade_parse(const json_t *result, struct h_upgrade *ret)
@@ -420,34 +650,125 @@ bool h_upgrade_parse(const json_t *result, struct h_upgrade *ret)
 	return false;
 }
 
-/* Processes whose environment names our runtime directory, but for ourselves. */
-unsigned h_count_processes(void)
+/* Processes. */
+
+/* A file of /proc/PID as far as it fits, with a 0 behind it; its length, or -1. */
+static ssize_t read_proc(int pid, const char *name, char *buf, size_t size)
+{
+	char path[64];
+	ssize_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+
+	autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	len = fd < 0 ? -1 : read(fd, buf, size - 1);
+	buf[len > 0 ? len : 0] = '\0';
+	return len;
+}
+
+/* Those whose environment names our runtime directory, but for ourselves. */
+static unsigned find_processes(bool tell, int signal)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
 	unsigned n = 0;
 
-	reap_orphans();
+	reap();
 	while (proc && (entry = readdir(proc))) {
-		char path[300], environment[16384];
+		char environment[16384], name[64];
 		int pid = atoi(entry->d_name);
 		ssize_t len;
 
 		if (pid <= 0 || pid == getpid())
 			continue;
-		(void)snprintf(path, sizeof(path), "/proc/%d/environ", pid);
-
-		autofd fd = open(path, O_RDONLY | O_CLOEXEC);
-
-		len = fd < 0 ? -1 : read(fd, environment, sizeof(environment) - 1);
+		len = read_proc(pid, "environ", environment, sizeof(environment));
 		if (len <= 0 || !memmem(environment, (size_t)len, runtime_dir, strlen(runtime_dir)))
 			continue;
-		h_note("process %d is left", pid);
 		n++;
+		if (signal)
+			(void)kill(pid, signal);
+		if (!tell)
+			continue;
+		(void)read_proc(pid, "comm", name, sizeof(name));
+		h_note("process %d is there, state %c: %s", pid, h_process_state(pid),
+		       strtok(name, "\n"));
 	}
 	if (proc)
 		(void)closedir(proc);
 	return n;
+}
+
+unsigned h_count_processes(void)
+{
+	return find_processes(true, 0);
+}
+
+void h_kill_processes(void)
+{
+	while (find_processes(false, SIGKILL) > 0)
+		h_sleep_ms(5);
+}
+
+bool h_processes_are(unsigned n)
+{
+	double deadline = h_now_us() + GONE_TIMEOUT_MS * 1e3;
+
+	while (find_processes(false, 0) != n) {
+		if (h_now_us() > deadline)
+			return find_processes(true, 0) == n;
+		h_sleep_ms(5);
+	}
+	return true;
+}
+
+char h_process_state(int pid)
+{
+	char stat[512];
+	const char *end;
+
+	if (read_proc(pid, "stat", stat, sizeof(stat)) <= 0)
+		return 0;
+	end = strrchr(stat, ')');
+	return end && end[1] ? end[2] : 0;
+}
+
+bool h_process_ends(int pid, unsigned timeout_ms)
+{
+	double deadline = h_now_us() + timeout_ms * 1e3;
+
+	for (;;) {
+		char state;
+
+		reap();
+		state = h_process_state(pid);
+		if (state == 0 || state == 'Z' || state == 'X')
+			return true;
+		if (h_now_us() > deadline)
+			return false;
+		h_sleep_ms(1);
+	}
+}
+
+static unsigned count_files(const char *path, const char *begin)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	unsigned n = 0;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' && strncmp(entry->d_name, begin, strlen(begin)) == 0) {
+			h_note("%s/%s is there", path, entry->d_name);
+			n++;
+		}
+	if (dir)
+		(void)closedir(dir);
+	return n;
+}
+
+unsigned h_count_leftovers(void)
+{
+	return count_files(runtime_dir, "") + count_files("/dev/shm", "vmrelay");
 }
 
 void h_sleep_ms(unsigned ms)

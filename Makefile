@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The front of the build; Meson and ninja do the work in $(BUILD).
+
+BUILD ?= build
+MESON_FLAGS ?=
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	meson setup $(MESON_FLAGS) $(BUILD)
+
+# See it work.  Installs missing packages first, saying so.
+demo:
+	tools/install-packages build rig
+	$(MAKE) all
+	tools/demo $(BUILD)
+
+# Everything that this machine can test; says what it could not, and why.
+check:
+	tools/install-packages build check rig
+	tools/check $(BUILD)
+
+bench: all
+	tools/bench $(BUILD)
+
+# The L1 machine that the tests and the demo use.
+rig:
+	tools/install-packages rig
+	rig/prepare
+
+install: all
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*
+
+.PHONY: all demo check bench rig install clean
