@@ -20,7 +20,7 @@ enum channel_type {
 	CHANNEL_READY = 4,   /* target */
 	CHANNEL_STOPPED = 5, /* source: the VM slot is written */
 	CHANNEL_ENTERED = 6, /* target: it runs the guest */
-	CHANNEL_FAILED = 7,  /* either: text; the sender gives the relay up */
+	CHANNEL_FAILED = 7,  /* target: text; it gives the relay up */
 	CHANNEL_CANCEL = 8,  /* source: the guest stays */
 };
 

@@ -129,6 +129,11 @@ int describe_check(const struct vmr_vm *vm, struct vmr_error *ret_error)
 	if (!vm->is_complete)
 		return error_set(ret_error, -EINVAL, "describe", "VM",
 				 "the VM was never completed, so its state is not known");
+	for (unsigned i = 0; i < vm->caps.n; i++)
+		if (vm->caps.cap[i].cap == KVM_CAP_SPLIT_IRQCHIP)
+			return error_set(ret_error, -EOPNOTSUPP, "describe", "VM",
+					 "a VM with a split irqchip cannot be relayed by this "
+					 "version");
 	for (unsigned i = 0; i < vm->n_slots; i++) {
 		const struct vmr_memory_slot *s = &vm->slots[i].slot;
 		int r = vmr_memory_check(s->fd, s->offset, s->size, ret_error);
