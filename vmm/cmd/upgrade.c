@@ -160,8 +160,13 @@ static int start_target(const struct upgrade *upgrade, int program_fd, struct ta
 	int error = 0;
 
 	if (log_fd < 0) {
-		vmm_error_set(ret_error, VMM_EXIT_FAILED, "cannot open the log of %s: %s",
-			      upgrade->cmd.name, strerror(errno));
+		/* It may have ended since it told its status. */
+		if (errno == ENOENT)
+			vmm_error_set(ret_error, VMM_EXIT_NO_SUCH_VM, "no VM named %s is running",
+				      upgrade->cmd.name);
+		else
+			vmm_error_set(ret_error, VMM_EXIT_FAILED, "cannot open the log of %s: %s",
+				      upgrade->cmd.name, strerror(errno));
 		return -1;
 	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
