@@ -25,7 +25,7 @@
 #include "kvm/ioctl.h"
 
 #define SLOTS_GPA 0x200000U
-#define POLL_NS	  15000
+#define POLL_NS	  50000
 
 #define RUN_TIMEOUT_MS	120000
 #define GONE_TIMEOUT_MS 15000 /* the kernel tears a VM down at its own pace */
@@ -536,13 +536,17 @@ static void observe(struct h_observer *o)
 		o->count[i] = count;
 	}
 	if (any) {
+		bool has_looked = o->polled_us > o->last_us;
+
 		if (now - o->last_us > GAP_MIN_US) {
 			unsigned n = o->n_gaps++ % GAPS_MAX;
 
 			o->gap[n].from_us = o->last_us;
 			o->gap[n].to_us = now;
-			o->gap[n].doubt_us = o->first_us - o->last_us + now - o->polled_us;
-			o->sum_us += now - o->last_us;
+			o->gap[n].doubt_us = has_looked
+						     ? o->first_us - o->last_us + now - o->polled_us
+						     : now - o->last_us;
+			o->sum_us += now - o->last_us - o->gap[n].doubt_us;
 		}
 		o->last_us = now;
 	} else if (o->polled_us == o->last_us) {

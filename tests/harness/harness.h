@@ -118,7 +118,7 @@ struct h_observer *h_observer_stop(struct h_observer *observer);
 double h_observer_gap_at(struct h_observer *observer, double us);
 /* How wrong that may be because the observer itself came late, in microseconds. */
 double h_observer_doubt_at(struct h_observer *observer, double us);
-/* Sum of all such times up to now, in microseconds. */
+/* Sum of all such times up to now without the doubts, in microseconds. */
 double h_observer_gaps_sum(struct h_observer *observer);
 
 /* What an upgrade's JSON says: downtime, total, and the middle of the downtime on CLOCK_MONOTONIC.
@@ -130,7 +130,7 @@ bool h_upgrade_parse(const json_t *result, struct h_upgrade *ret);
 
 /* Processes of ours that should not be there any more; prints them. */
 unsigned h_count_processes(void);
-/* Waits for up to two seconds until there are that many; prints them if not. */
+/* Waits some seconds until there are that many; prints them if not. */
 bool h_processes_are(unsigned n);
 /* End them, whatever they are. */
 void h_kill_processes(void);

@@ -54,9 +54,9 @@ static const struct cell cells[] = {
 	{SOURCE, "source-save-vcpu:kill", LOST, NOT_FROZEN},
 	{SOURCE, "source-save-vm:kill", LOST, NOT_FROZEN},
 	/* which source-saved does not tell: the vCPU threads may be slower, as here, */
-	{SOURCE, "source-save-vcpu:sleep=100,source-saved:kill", LOST, NOT_FROZEN},
+	{SOURCE, "source-save-vcpu:sleep=1000,source-saved:kill", LOST, NOT_FROZEN},
 	/* or faster: then the target goes on without it. */
-	{SOURCE, "source-save-vm:sleep=100,source-saved:kill", DONE, NOT_FROZEN},
+	{SOURCE, "source-save-vm:sleep=500,source-saved:kill", DONE, NOT_FROZEN},
 	{SOURCE, "source-saved:kill", DONE | LOST, NOT_FROZEN},
 
 	{SOURCE, "source-hello:fail", REFUSED, NOT_FROZEN},
@@ -72,8 +72,8 @@ static const struct cell cells[] = {
 	{SOURCE, "source-kicked:stop", DONE | KEPT, FROZEN_GOES_ON},
 	{SOURCE, "source-save-vcpu:stop", DONE | KEPT, FROZEN_GOES_ON},
 	{SOURCE, "source-save-vm:stop", DONE | KEPT, FROZEN_GOES_ON},
-	{SOURCE, "source-save-vcpu:sleep=100,source-saved:stop", DONE | KEPT, FROZEN_GOES_ON},
-	{SOURCE, "source-save-vm:sleep=100,source-saved:stop", DONE, FROZEN_IS_OVERTAKEN},
+	{SOURCE, "source-save-vcpu:sleep=1000,source-saved:stop", DONE | KEPT, FROZEN_GOES_ON},
+	{SOURCE, "source-save-vm:sleep=500,source-saved:stop", DONE, FROZEN_IS_OVERTAKEN},
 
 	/* Without its target the guest stays, until the target has entered it. */
 	{TARGET, "target-accepted:kill", REFUSED, NOT_FROZEN},

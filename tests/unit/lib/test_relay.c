@@ -667,6 +667,7 @@ static void start_target(struct fixture *f, void (*fn)(int sock, const struct ta
 {
 	(void)fflush(NULL);
 	f->pid = fork();
+	assert_int_not_equal(f->pid, -1);
 	if (f->pid == 0) {
 		(void)close(f->sock[0]);
 		fn(f->sock[1], plan);
@@ -740,7 +741,7 @@ static void ring_irqs(const struct vmm *vmm)
 static void assert_irqs(const struct fixture *f, uint32_t n)
 {
 	for (unsigned i = 0; i < N_IRQS; i++)
-		for (unsigned k = 0; k < 2000 && read_ram(f, IRQS + 4 * irqs[i]) < n; k++)
+		for (unsigned k = 0; k < 10000 && read_ram(f, IRQS + 4 * irqs[i]) < n; k++)
 			(void)usleep(1000);
 	(void)usleep(20000);
 	for (unsigned i = 0; i < N_IRQS; i++)
