@@ -25,7 +25,7 @@
 #include "kvm/ioctl.h"
 
 #define SLOTS_GPA 0x200000U
-#define POLL_NS	  50000
+#define POLL_US	  50 /* more often, and looking would slow down what is looked at */
 
 #define RUN_TIMEOUT_MS	120000
 #define GONE_TIMEOUT_MS 15000 /* the kernel tears a VM down at its own pace */
@@ -559,7 +559,8 @@ static void observe(struct h_observer *o)
 static void *observer_thread(void *arg)
 {
 	const struct sched_param param = {.sched_priority = 50};
-	const struct timespec pause = {.tv_nsec = POLL_NS};
+	const char *poll_us = getenv("VMRELAY_OBSERVE_US");
+	const struct timespec pause = {.tv_nsec = (poll_us ? atoi(poll_us) : POLL_US) * 1000L};
 	struct h_observer *o = arg;
 
 	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);

@@ -13,7 +13,7 @@
 #include "harness.h"
 
 #define UPGRADES     30
-#define BATCHES	     3
+#define BATCHES	     6
 #define TOLERANCE    0.2
 #define TOLERANCE_US 50
 #define QUIET_MS     1000

@@ -122,11 +122,12 @@ static uint64_t msr_in(const struct blob *blob, unsigned vcpu, uint32_t index)
 /* Set an MSR if this KVM has it and takes the value. */
 static bool set_msr(const struct vmr_vm *vm, unsigned vcpu, uint32_t index, uint64_t value)
 {
-	struct {
+	union {
 		struct kvm_msrs msrs;
-		struct kvm_msr_entry entry;
-	} one = {.msrs = {.nmsrs = 1}, .entry = {.index = index, .data = value}};
+		uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+	} one = {.msrs = {.nmsrs = 1}};
 
+	one.msrs.entries[0] = (struct kvm_msr_entry){.index = index, .data = value};
 	return kvm_vcpu_set_msrs(vm->vcpus[vcpu].fd, &one.msrs) == 1;
 }
 
