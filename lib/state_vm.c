@@ -11,8 +11,11 @@
 #include "kvm/ioctl.h"
 
 #define NSEC_PER_SEC 1000000000ULL
-/* CLOCK_REALTIME was stepped if it and CLOCK_MONOTONIC disagree by more about how long it took. */
-#define STEP_NS 1000000U
+/*
+ * CLOCK_REALTIME was stepped if it and CLOCK_MONOTONIC disagree by more about how long it took;
+ * less may be a preemption between the two being read.
+ */
+#define STEP_NS 500000000U
 
 /* struct kvm_clock_data and the time at which it was read. */
 struct clock_state {
