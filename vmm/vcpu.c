@@ -58,6 +58,12 @@ static void handle_kicks(void)
 	(void)sigaction(KICK_SIGNAL, &action, NULL);
 }
 
+/* The thread of the vCPU clears it while the main thread may set it; KVM reads it. */
+static void set_immediate_exit(struct vcpu *vcpu, uint8_t value)
+{
+	__atomic_store_n(&vcpu->run->immediate_exit, value, __ATOMIC_RELAXED);
+}
+
 static void crash(struct vcpu *vcpu, const char *text)
 {
 	vcpu->is_dead = true;
@@ -155,7 +161,7 @@ static enum mode next_mode(struct vcpu *vcpu)
 	mode = vcpus->mode;
 	vcpu->is_saved = mode == MODE_SAVE;
 	if (mode == MODE_RUN)
-		vcpu->run->immediate_exit = 0;
+		set_immediate_exit(vcpu, 0);
 	(void)pthread_mutex_unlock(&vcpus->lock);
 	return mode;
 }
@@ -190,15 +196,17 @@ static void set_mode(struct vcpus *vcpus, enum mode mode, struct vmr_source *sou
 	for (unsigned i = 0; mode == MODE_SAVE && i < vcpus->n; i++)
 		vcpus->vcpu[i].is_saved = false;
 	atomic_store_explicit(&vcpus->leave, mode != MODE_RUN, memory_order_release);
-	for (unsigned i = 0; mode != MODE_RUN && i < vcpus->n; i++) {
-		/* First the flag, then the signal: a thread on its way into KVM_RUN sees the flag.
-		 */
-		vcpus->vcpu[i].run->immediate_exit = 1;
-		(void)pthread_kill(vcpus->vcpu[i].thread, KICK_SIGNAL);
-	}
 	if (vcpus->n_idle > 0)
 		(void)pthread_cond_broadcast(&vcpus->mode_changed);
 	(void)pthread_mutex_unlock(&vcpus->lock);
+
+	/* Not under the lock, which is the first thing that a thread out of the guest asks for. */
+	for (unsigned i = 0; mode != MODE_RUN && i < vcpus->n; i++) {
+		/* First the flag, then the signal: a thread on its way into KVM_RUN sees the flag.
+		 */
+		set_immediate_exit(&vcpus->vcpu[i], 1);
+		(void)pthread_kill(vcpus->vcpu[i].thread, KICK_SIGNAL);
+	}
 }
 
 int vcpus_start(struct vmr_vm *vm, const struct bus *bus, struct vmr_target *target,
