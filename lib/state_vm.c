@@ -11,11 +11,11 @@
 #include "kvm/ioctl.h"
 
 #define NSEC_PER_SEC 1000000000ULL
-/*
- * CLOCK_REALTIME was stepped if it and CLOCK_MONOTONIC disagree by more about how long it took;
- * less may be a preemption between the two being read.
- */
-#define STEP_NS 500000000U
+/* CLOCK_REALTIME was stepped if it and CLOCK_MONOTONIC disagree by more about how long it took. */
+#define STEP_NS 1000000U
+/* Who is preempted between reading one and the other reads them again, that often. */
+#define PREEMPTED_NS (STEP_NS / 4)
+#define READS_MAX    8
 
 /* struct kvm_clock_data and the time at which it was read. */
 struct clock_state {
@@ -42,9 +42,26 @@ size_t state_vm_size(const struct vmr_vm *vm)
 
 static int save_clock(const struct vmr_vm *vm, struct clock_state *ret)
 {
-	/* Before, not after: what lies between puts the guest's clock ahead, never back. */
-	ret->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
-	return kvm_vm_get_clock(vm->vm_fd, &ret->data);
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < READS_MAX; i++) {
+		/* Before, not after: what lies between puts the guest's clock ahead, never back. */
+		ret->monotonic_ns = clock_ns(CLOCK_MONOTONIC);
+		r = kvm_vm_get_clock(vm->vm_fd, &ret->data);
+		if (clock_ns(CLOCK_MONOTONIC) - ret->monotonic_ns < PREEMPTED_NS)
+			break;
+	}
+	return r;
+}
+
+static void read_clocks(uint64_t *ret_real, uint64_t *ret_monotonic)
+{
+	for (unsigned i = 0; i < READS_MAX; i++) {
+		*ret_real = clock_ns(CLOCK_REALTIME);
+		*ret_monotonic = clock_ns(CLOCK_MONOTONIC);
+		if (clock_ns(CLOCK_REALTIME) - *ret_real < PREEMPTED_NS)
+			break;
+	}
 }
 
 /*
@@ -56,7 +73,10 @@ static int save_clock(const struct vmr_vm *vm, struct clock_state *ret)
 static int load_clock(const struct vmr_vm *vm, const struct clock_state *state)
 {
 	struct kvm_clock_data data = {.clock = state->data.clock};
-	uint64_t real = clock_ns(CLOCK_REALTIME), monotonic = clock_ns(CLOCK_MONOTONIC);
+	uint64_t real, monotonic;
+
+	read_clocks(&real, &monotonic);
+
 	uint64_t passed = monotonic - state->monotonic_ns;
 	uint64_t stepped = real - state->data.realtime - passed; /* modulo 2^64 */
 
