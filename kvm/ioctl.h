@@ -24,6 +24,7 @@ int kvm_system_check_extension(int kvm_fd, unsigned cap);			     /* 4.4: value *
 int kvm_system_get_vcpu_mmap_size(int kvm_fd);					     /* 4.5: bytes */
 /* 4.3, 4.46: list->nmsrs and list->nent are the room on entry, the number on return. */
 int kvm_system_get_msr_index_list(int kvm_fd, struct kvm_msr_list *list);
+int kvm_system_get_msr_feature_index_list(int kvm_fd, struct kvm_msr_list *list);
 int kvm_system_get_supported_cpuid(int kvm_fd, struct kvm_cpuid2 *cpuid);
 int kvm_system_get_mce_cap_supported(int kvm_fd, uint64_t *ret_mcg_cap);	     /* 4.104 */
 

@@ -39,6 +39,11 @@ int kvm_system_get_msr_index_list(int kvm_fd, struct kvm_msr_list *list)
 	return call(kvm_fd, KVM_GET_MSR_INDEX_LIST, (unsigned long)list);
 }
 
+int kvm_system_get_msr_feature_index_list(int kvm_fd, struct kvm_msr_list *list)
+{
+	return call(kvm_fd, KVM_GET_MSR_FEATURE_INDEX_LIST, (unsigned long)list);
+}
+
 int kvm_system_get_supported_cpuid(int kvm_fd, struct kvm_cpuid2 *cpuid)
 {
 	return call(kvm_fd, KVM_GET_SUPPORTED_CPUID, (unsigned long)cpuid);

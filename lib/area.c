@@ -173,42 +173,47 @@ enum area_owner area_owner(const struct area *area)
 	return (enum area_owner)atomic_load(&area_header(area)->owner);
 }
 
-void area_publish(const struct area *area, unsigned slot, const void *state, size_t len)
+void area_publish(const struct area *area, unsigned slot, enum area_part part, const void *contents,
+		  size_t have, size_t len)
 {
-	struct area_slot *s = slot_at(area, slot);
+	_Atomic uint32_t *word = &slot_at(area, slot)->word[part];
 
-	memcpy(data_at(area, slot), state, len);
-	atomic_store_explicit(&s->word, (uint32_t)len, memory_order_release);
-	(void)futex(&s->word, FUTEX_WAKE, INT_MAX, NULL);
+	memcpy(data_at(area, slot) + have, (const uint8_t *)contents + have, len - have);
+	atomic_store_explicit(word, (uint32_t)len, memory_order_release);
+	(void)futex(word, FUTEX_WAKE, INT_MAX, NULL);
 }
 
 bool area_is_ready(const struct area *area, unsigned slot)
 {
-	uint32_t word = atomic_load_explicit(&slot_at(area, slot)->word, memory_order_acquire);
+	uint32_t len =
+		atomic_load_explicit(&slot_at(area, slot)->word[AREA_WHOLE], memory_order_acquire);
 
-	return word != AREA_EMPTY && word != AREA_ABORTED;
+	return len != AREA_EMPTY && len != AREA_ABORTED;
 }
 
-int area_take(const struct area *area, unsigned slot, void *buf)
+int area_take(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have)
 {
-	struct area_slot *s = slot_at(area, slot);
+	_Atomic uint32_t *word = &slot_at(area, slot)->word[part];
 
-	(void)wait_on(&s->word, AREA_EMPTY, 0, 0);
+	(void)wait_on(word, AREA_EMPTY, 0, 0);
 
-	uint32_t len = atomic_load_explicit(&s->word, memory_order_acquire);
+	uint32_t len = atomic_load_explicit(word, memory_order_acquire);
 
 	if (len == AREA_ABORTED)
 		return -ECANCELED;
-	if (len > area->slot_size)
+	if (len < have || len > area->slot_size)
 		return -EBADMSG;
-	memcpy(buf, data_at(area, slot), len);
+	memcpy((uint8_t *)buf + have, data_at(area, slot) + have, len - have);
 	return (int)len;
 }
 
 void area_abort(const struct area *area, unsigned slot)
 {
-	uint32_t expected = AREA_EMPTY;
+	for (unsigned part = 0; part < AREA_PARTS; part++) {
+		_Atomic uint32_t *word = &slot_at(area, slot)->word[part];
+		uint32_t expected = AREA_EMPTY;
 
-	if (atomic_compare_exchange_strong(&slot_at(area, slot)->word, &expected, AREA_ABORTED))
-		(void)futex(&slot_at(area, slot)->word, FUTEX_WAKE, INT_MAX, NULL);
+		if (atomic_compare_exchange_strong(word, &expected, AREA_ABORTED))
+			(void)futex(word, FUTEX_WAKE, INT_MAX, NULL);
+	}
 }

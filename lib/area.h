@@ -3,8 +3,10 @@
  * The state area: one memory object that both sides of a relay map.
  *
  * Theory of operation.  It holds the ownership word, one slot per vCPU and one for the VM with its
- * devices.  The source writes a slot, then publishes its length in the slot's word and wakes who
- * waits for it; the target copies the slot out, and works on the copy only.
+ * devices.  A slot is written from front to back in two parts, so that the target loads the first
+ * while the source still saves the second.  The source writes a part, then publishes the length up
+ * to there in the part's word and wakes who waits for it; the target copies the part out, and works
+ * on the copy only.
  *
  * The ownership word says who may run the guest.  It only ever moves along these edges, each a
  * compare-and-swap, so that for every pair of contradicting decisions exactly one is made:
@@ -32,12 +34,18 @@ enum area_owner {
 	AREA_KEPT = 3,
 };
 
-/* A slot's word: 0 until the source publishes the length, or until somebody gives up on it. */
+/* A part's word: 0 until the source publishes the length, or until somebody gives up on it. */
 #define AREA_EMPTY   0U
 #define AREA_ABORTED UINT32_MAX
 
+enum area_part {
+	AREA_FIRST, /* may be left out: the VM's slot is published as a whole */
+	AREA_WHOLE,
+	AREA_PARTS,
+};
+
 struct area_slot {
-	_Alignas(64) _Atomic uint32_t word;
+	_Alignas(64) _Atomic uint32_t word[AREA_PARTS];
 };
 
 struct area_header {
@@ -76,12 +84,17 @@ struct area_header *area_header(const struct area *area);
 bool area_own(const struct area *area, enum area_owner from, enum area_owner to);
 enum area_owner area_owner(const struct area *area);
 
-/* Source: copy a state into a slot and publish it. */
-void area_publish(const struct area *area, unsigned slot, const void *state, size_t len);
-/* Has the slot been published? */
+/* Source: copy a slot's contents up to len, of which `have` bytes are published, and publish them.
+ */
+void area_publish(const struct area *area, unsigned slot, enum area_part part, const void *contents,
+		  size_t have, size_t len);
+/* Has the whole slot been published? */
 bool area_is_ready(const struct area *area, unsigned slot);
-/* Target: wait until the slot is published, copy it out.  Length, or -ECANCELED, -EBADMSG. */
-int area_take(const struct area *area, unsigned slot, void *buf);
+/*
+ * Target: wait until the part is published, and copy what lies between `have` and its end to the
+ * same place in buf.  The length up to there, or -ECANCELED, -EBADMSG.
+ */
+int area_take(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have);
 /* Target: let nobody wait for this slot any longer, unless it is ready. */
 void area_abort(const struct area *area, unsigned slot);
 

@@ -159,7 +159,9 @@ size_t describe_size(const struct vmr_vm *vm)
 		size += SECTION_SPACE(sizeof(struct wire_vcpu)) +
 			vm->vcpus[i].caps.n * SECTION_SPACE(sizeof(struct kvm_enable_cap)) +
 			SECTION_SPACE(sizeof(struct kvm_cpuid2) +
-				      VM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2));
+				      VM_CPUID_MAX * sizeof(struct kvm_cpuid_entry2)) +
+			SECTION_SPACE(sizeof(struct kvm_msrs) +
+				      VM_MSRS_MAX * sizeof(struct kvm_msr_entry));
 	return size;
 }
 
@@ -285,6 +287,11 @@ static int write_vcpu(const struct vm_vcpu *vcpu, uint32_t index, struct section
 		r = section_put(w, SECTION_VCPU_CPUID, index, vcpu->cpuid,
 				sizeof(*vcpu->cpuid) +
 					vcpu->cpuid->nent * sizeof(vcpu->cpuid->entries[0]));
+	if (r == 0)
+		r = section_put(w, SECTION_VCPU_FEATURE_MSRS, index, vcpu->feature_msrs,
+				sizeof(*vcpu->feature_msrs) +
+					vcpu->feature_msrs->nmsrs *
+						sizeof(vcpu->feature_msrs->entries[0]));
 	return r;
 }
 
@@ -541,6 +548,19 @@ static int build_msrs(struct builder *b, const struct section *s, struct vmr_err
 	return r;
 }
 
+static int build_feature_msrs(struct builder *b, const struct section *s,
+			      struct vmr_error *ret_error)
+{
+	const struct kvm_msrs *msrs = s->payload;
+	uint32_t index = s->header.instance;
+
+	if (s->header.length < sizeof(*msrs) || index >= b->vm->n_vcpus ||
+	    b->vm->vcpus[index].feature_msrs || msrs->nmsrs > VM_MSRS_MAX ||
+	    s->header.length != sizeof(*msrs) + msrs->nmsrs * sizeof(msrs->entries[0]))
+		return malformed(s, ret_error);
+	return state_set_feature_msrs(b->vm, index, msrs, ret_error);
+}
+
 static int build_routing(struct builder *b, const struct section *s, struct vmr_error *ret_error)
 {
 	const struct kvm_irq_routing *routing = s->payload;
@@ -620,6 +640,7 @@ static const struct step {
 	{SECTION_VCPU_CAP, build_vcpu_cap},
 	{SECTION_VCPU_CPUID, build_cpuid},
 	{SECTION_REQUIRED_MSRS, build_msrs},
+	{SECTION_VCPU_FEATURE_MSRS, build_feature_msrs},
 	{SECTION_ROUTING, build_routing},
 	{SECTION_IOEVENTFD, build_ioeventfd},
 	{SECTION_IRQFD, build_irqfd},
@@ -652,6 +673,14 @@ static int check_sections(const void *description, size_t len, struct vmr_error 
 	return 0;
 }
 
+static bool is_complete(const struct vmr_vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_vcpus; i++)
+		if (!vm->vcpus[i].feature_msrs)
+			return false;
+	return vm->is_complete;
+}
+
 int describe_build(int kvm_fd, const void *description, size_t len, int *fds, unsigned n_fds,
 		   struct vmr_vm **ret, struct vmr_error *ret_error)
 {
@@ -670,7 +699,7 @@ int describe_build(int kvm_fd, const void *description, size_t len, int *fds, un
 			r = error_set(ret_error, -EBADMSG, "build", "VM",
 				      "the machine description has no machine");
 	}
-	if (r == 0 && !b.vm->is_complete)
+	if (r == 0 && !is_complete(b.vm))
 		r = error_set(ret_error, -EBADMSG, "build", "VM",
 			      "the machine description is not complete");
 	if (r < 0) {

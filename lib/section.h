@@ -26,7 +26,8 @@ enum {
 	SECTION_VCPU_CPUID = 0x09, /* instance: index */
 	SECTION_REQUIRED_CAPS = 0x0a,
 	SECTION_REQUIRED_MSRS = 0x0b,
-	SECTION_VMM_FD = 0x0c, /* an fd that the VMM added */
+	SECTION_VMM_FD = 0x0c,		  /* an fd that the VMM added */
+	SECTION_VCPU_FEATURE_MSRS = 0x0d, /* instance: index */
 
 	/* vCPU state */
 	SECTION_MP_STATE = 0x20,

@@ -425,15 +425,20 @@ static void fail(struct vmr_source *source, const struct vmr_error *error)
 static int save_and_publish(struct vmr_source *source, unsigned index, struct vmr_error *ret_error)
 {
 	struct section_writer w = {source->buffers[index], source->area.slot_size, 0};
-	int r = state_save_vcpu(source->vm, index, &w, ret_error);
+	int r = state_save_vcpu(source->vm, index, STATE_FIRST, &w, ret_error);
+	size_t first = w.len;
 
+	if (r < 0)
+		return r;
+	area_publish(&source->area, index, AREA_FIRST, w.buf, 0, first);
+	r = state_save_vcpu(source->vm, index, STATE_REST, &w, ret_error);
 	if (r == 0 && fault_reach("source-save-vcpu") < 0)
 		r = error_set(ret_error, -EIO, "fault", "vCPU", NULL);
 	if (r < 0)
 		return r;
 	if (atomic_fetch_add(&source->n_saved, 1) + 1 == source->vm->n_vcpus)
 		atomic_store(&source->all_saved, monotonic_ns());
-	area_publish(&source->area, index, w.buf, w.len);
+	area_publish(&source->area, index, AREA_WHOLE, w.buf, first, w.len);
 	return 0;
 }
 
@@ -491,7 +496,7 @@ static int save_vm(struct vmr_source *source, struct vmr_error *ret_error)
 		r = error_set(ret_error, -EIO, "fault", "VM", NULL);
 	if (r < 0)
 		return r;
-	area_publish(&source->area, slot, w.buf, w.len);
+	area_publish(&source->area, slot, AREA_WHOLE, w.buf, 0, w.len);
 	r = channel_send(source->config.sock, CHANNEL_STOPPED, NULL, 0, NULL, 0);
 	if (r < 0)
 		return error_set(ret_error, r, "relay", "target",

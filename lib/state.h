@@ -46,12 +46,25 @@ bool state_is_written(const struct vmr_vm *vm, uint32_t type);
  */
 int state_probe(struct vmr_vm *vm, const uint32_t *msrs, unsigned n, struct vmr_error *ret_error);
 
+/*
+ * What KVM calls feature MSRs may not change any more when a vCPU has run, so they are set before
+ * that, and recorded: vcpus[index].feature_msrs.
+ */
+int state_set_feature_msrs(struct vmr_vm *vm, unsigned index, const struct kvm_msrs *msrs,
+			   struct vmr_error *ret_error);
+
 /* Upper bounds, in bytes, of what the save functions write. */
 size_t state_vcpu_size(const struct vmr_vm *vm);
 size_t state_vm_size(const struct vmr_vm *vm);
 
-int state_save_vcpu(const struct vmr_vm *vm, unsigned index, struct section_writer *w,
-		    struct vmr_error *ret_error);
+/*
+ * A vCPU's state is saved and loaded in two parts, each in its order.  What is in the first can be
+ * loaded without the VM's state; MP_STATE is saved in the first and loaded with the second.
+ */
+enum state_part { STATE_FIRST, STATE_REST };
+
+int state_save_vcpu(const struct vmr_vm *vm, unsigned index, enum state_part part,
+		    struct section_writer *w, struct vmr_error *ret_error);
 int state_save_vm(const struct vmr_vm *vm, struct section_writer *w, struct vmr_error *ret_error);
 
 /*
@@ -64,18 +77,20 @@ struct state_vcpu {
 	uint32_t length[STATE_VCPU_KINDS];
 };
 
-/* Check a blob from another process; -EBADMSG if anything in it is not as it must be. */
-int state_parse_vcpu(const struct vmr_vm *vm, const void *blob, size_t len, struct state_vcpu *ret,
-		     struct vmr_error *ret_error);
+/*
+ * Add the sections of a part, which come from another process, to *state.  -EBADMSG if anything in
+ * them, or with STATE_REST in the whole, is not as it must be.
+ */
+int state_parse_vcpu(const struct vmr_vm *vm, enum state_part part, const void *sections,
+		     size_t len, struct state_vcpu *state, struct vmr_error *ret_error);
 
 /*
- * Load what does not depend on VM state, then (with the VM's loaded) the rest.  `fresh` is the
- * state of this vCPU before the stop, or NULL: what did not change is not set again.
+ * Load a part, the rest with the VM's state loaded.  `fresh` is the state of this vCPU before the
+ * stop, or NULL: what did not change is not set again.
  */
-int state_load_vcpu_early(const struct vmr_vm *vm, unsigned index, const struct state_vcpu *state,
-			  const struct state_vcpu *fresh, struct vmr_error *ret_error);
-int state_load_vcpu_late(const struct vmr_vm *vm, unsigned index, const struct state_vcpu *state,
-			 const struct state_vcpu *fresh, struct vmr_error *ret_error);
+int state_load_vcpu(const struct vmr_vm *vm, unsigned index, enum state_part part,
+		    const struct state_vcpu *state, const struct state_vcpu *fresh,
+		    struct vmr_error *ret_error);
 
 /*
  * Load one VM-level section of the library.  All three chips, PIT and clock must be there:

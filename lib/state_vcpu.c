@@ -272,7 +272,7 @@ enum {
 	K_XCRS,
 	K_DEBUGREGS,
 	K_TSC_OFFSET,
-	K_LAPIC, /* from here on: needs the VM's state loaded */
+	K_LAPIC, /* from here on: STATE_REST */
 	K_MSRS,
 	K_MP_STATE,
 	K_EVENTS,
@@ -306,9 +306,11 @@ static const struct kind kinds[STATE_VCPU_KINDS] = {
 		      get_events, set_events, false},
 };
 
+/* In the order of saving. */
+#define N_FIRST 9
 static const unsigned save_order[STATE_VCPU_KINDS] = {
-	K_MP_STATE,  K_REGS,  K_SREGS, K_SREGS2,     K_XSAVE,  K_XCRS,
-	K_DEBUGREGS, K_LAPIC, K_MSRS,  K_TSC_OFFSET, K_NESTED, K_EVENTS,
+	K_MP_STATE,  K_REGS,	   K_SREGS,  K_SREGS2, K_XSAVE, K_XCRS,
+	K_DEBUGREGS, K_TSC_OFFSET, K_NESTED, K_LAPIC,  K_MSRS,	K_EVENTS,
 };
 
 const struct state_kind state_kinds[] = {
@@ -357,10 +359,12 @@ static int kind_error(struct vmr_error *ret_error, int code, const char *step, u
 	return error_set(ret_error, code, step, object, NULL);
 }
 
-int state_save_vcpu(const struct vmr_vm *vm, unsigned index, struct section_writer *w,
-		    struct vmr_error *ret_error)
+int state_save_vcpu(const struct vmr_vm *vm, unsigned index, enum state_part part,
+		    struct section_writer *w, struct vmr_error *ret_error)
 {
-	for (unsigned i = 0; i < STATE_VCPU_KINDS; i++) {
+	const unsigned end = part == STATE_FIRST ? N_FIRST : STATE_VCPU_KINDS;
+
+	for (unsigned i = part == STATE_FIRST ? 0 : N_FIRST; i < end; i++) {
 		const struct kind *kind = &kinds[save_order[i]];
 		uint32_t size = kind->size(vm);
 
@@ -401,11 +405,11 @@ static bool payload_is_sound(const struct vmr_vm *vm, unsigned k, const void *pa
 	return true;
 }
 
-int state_parse_vcpu(const struct vmr_vm *vm, const void *blob, size_t len, struct state_vcpu *ret,
-		     struct vmr_error *ret_error)
+int state_parse_vcpu(const struct vmr_vm *vm, enum state_part part, const void *sections,
+		     size_t len, struct state_vcpu *state, struct vmr_error *ret_error)
 {
-	struct section_reader r = {blob, len};
-	struct state_vcpu state = {.payload = {NULL}};
+	const unsigned needed = part == STATE_FIRST ? K_LAPIC : STATE_VCPU_KINDS;
+	struct section_reader r = {sections, len};
 	struct section s;
 	int more;
 
@@ -421,31 +425,32 @@ int state_parse_vcpu(const struct vmr_vm *vm, const void *blob, size_t len, stru
 					 "the state of a vCPU has a section of unknown type 0x%x",
 					 s.header.type);
 		}
-		if (state.payload[k] || s.header.min_version > 1 || kinds[k].size(vm) == 0 ||
+		if (state->payload[k] || s.header.min_version > 1 || kinds[k].size(vm) == 0 ||
 		    s.header.length > kinds[k].size(vm) ||
 		    !payload_is_sound(vm, k, s.payload, s.header.length))
 			return error_set(ret_error, -EBADMSG, "load", "vCPU state",
 					 "the state for %s is malformed", kinds[k].set_name);
-		state.payload[k] = s.payload;
-		state.length[k] = s.header.length;
+		state->payload[k] = s.payload;
+		state->length[k] = s.header.length;
 	}
 	if (more < 0)
 		return error_set(ret_error, more, "load", "vCPU state",
 				 "the state of a vCPU is malformed");
-	for (unsigned k = 0; k < STATE_VCPU_KINDS; k++)
-		if (!state.payload[k] && kinds[k].size(vm) > 0)
+	for (unsigned k = 0; k < needed; k++)
+		if (!state->payload[k] && kinds[k].size(vm) > 0)
 			return error_set(ret_error, -EBADMSG, "load", "vCPU state",
 					 "the state of a vCPU lacks what %s needs",
 					 kinds[k].set_name);
-	*ret = state;
 	return 0;
 }
 
-static int load_kinds(const struct vmr_vm *vm, unsigned index, const struct state_vcpu *state,
-		      const struct state_vcpu *fresh, unsigned from, unsigned to,
-		      struct vmr_error *ret_error)
+int state_load_vcpu(const struct vmr_vm *vm, unsigned index, enum state_part part,
+		    const struct state_vcpu *state, const struct state_vcpu *fresh,
+		    struct vmr_error *ret_error)
 {
-	for (unsigned k = from; k < to; k++) {
+	const unsigned end = part == STATE_FIRST ? K_LAPIC : STATE_VCPU_KINDS;
+
+	for (unsigned k = part == STATE_FIRST ? 0 : K_LAPIC; k < end; k++) {
 		if (!state->payload[k])
 			continue;
 		if (fresh && kinds[k].skip_if_fresh && state->length[k] == fresh->length[k] &&
@@ -458,18 +463,6 @@ static int load_kinds(const struct vmr_vm *vm, unsigned index, const struct stat
 			return kind_error(ret_error, r, kinds[k].set_name, index);
 	}
 	return 0;
-}
-
-int state_load_vcpu_early(const struct vmr_vm *vm, unsigned index, const struct state_vcpu *state,
-			  const struct state_vcpu *fresh, struct vmr_error *ret_error)
-{
-	return load_kinds(vm, index, state, fresh, 0, K_LAPIC, ret_error);
-}
-
-int state_load_vcpu_late(const struct vmr_vm *vm, unsigned index, const struct state_vcpu *state,
-			 const struct state_vcpu *fresh, struct vmr_error *ret_error)
-{
-	return load_kinds(vm, index, state, fresh, K_LAPIC, STATE_VCPU_KINDS, ret_error);
 }
 
 /*
@@ -497,7 +490,7 @@ static unsigned extra_msrs(uint32_t indices[static 256], uint64_t mcg_cap)
 }
 
 /* Does KVM let this MSR of a fresh vCPU be read, and set to what it is? */
-static bool msr_is_state(int vcpu_fd, uint32_t index)
+static bool msr_is_state(int vcpu_fd, uint32_t index, uint64_t *ret)
 {
 	union {
 		struct kvm_msrs msrs;
@@ -505,8 +498,11 @@ static bool msr_is_state(int vcpu_fd, uint32_t index)
 	} one = {.msrs = {.nmsrs = 1}};
 
 	one.msrs.entries[0].index = index;
-	return kvm_vcpu_get_msrs(vcpu_fd, &one.msrs) == 1 &&
-	       kvm_vcpu_set_msrs(vcpu_fd, &one.msrs) == 1;
+	if (kvm_vcpu_get_msrs(vcpu_fd, &one.msrs) != 1 ||
+	    kvm_vcpu_set_msrs(vcpu_fd, &one.msrs) != 1)
+		return false;
+	*ret = one.msrs.entries[0].data;
+	return true;
 }
 
 static bool contains(const struct kvm_msrs *msrs, uint32_t index)
@@ -519,8 +515,74 @@ static bool contains(const struct kvm_msrs *msrs, uint32_t index)
 
 static void add_msr(struct kvm_msrs *msrs, int vcpu_fd, uint32_t index)
 {
-	if (msrs->nmsrs < VM_MSRS_MAX && !contains(msrs, index) && msr_is_state(vcpu_fd, index))
-		msrs->entries[msrs->nmsrs++].index = index;
+	uint64_t data;
+
+	if (msrs->nmsrs < VM_MSRS_MAX && !contains(msrs, index) &&
+	    msr_is_state(vcpu_fd, index, &data)) {
+		struct kvm_msr_entry *entry = &msrs->entries[msrs->nmsrs++];
+
+		entry->index = index;
+		entry->data = data;
+	}
+}
+
+static struct kvm_msrs *new_msrs(void)
+{
+	struct kvm_msrs *msrs;
+
+	return calloc(1, sizeof(*msrs) + VM_MSRS_MAX * sizeof(msrs->entries[0]));
+}
+
+static struct kvm_msr_list *new_msr_list(void)
+{
+	struct kvm_msr_list *list = calloc(1, sizeof(*list) + VM_MSRS_MAX * sizeof(uint32_t));
+
+	if (list)
+		list->nmsrs = VM_MSRS_MAX;
+	return list;
+}
+
+static int probe_feature_msrs(struct vmr_vm *vm, struct vmr_error *ret_error)
+{
+	autofree struct kvm_msr_list *list = new_msr_list();
+	int r = list ? kvm_system_get_msr_feature_index_list(vm->kvm_fd, list) : 0;
+
+	for (unsigned i = 0; list && i < vm->n_vcpus; i++) {
+		struct kvm_msrs *msrs = new_msrs();
+
+		if (!msrs)
+			break;
+		free(vm->vcpus[i].feature_msrs);
+		vm->vcpus[i].feature_msrs = msrs;
+		/* Where KVM has no such list (before 4.17), there are none. */
+		for (uint32_t k = 0; r >= 0 && k < list->nmsrs; k++)
+			add_msr(msrs, vm->vcpus[i].fd, list->indices[k]);
+	}
+	return vm->vcpus[vm->n_vcpus - 1].feature_msrs
+		       ? 0
+		       : error_set(ret_error, -ENOMEM, "allocation", "MSR list", NULL);
+}
+
+int state_set_feature_msrs(struct vmr_vm *vm, unsigned index, const struct kvm_msrs *msrs,
+			   struct vmr_error *ret_error)
+{
+	size_t size = sizeof(*msrs) + msrs->nmsrs * sizeof(msrs->entries[0]);
+	autofree struct kvm_msrs *copy = malloc(size);
+	int r;
+
+	if (!copy)
+		return error_set(ret_error, -ENOMEM, "allocation", "MSR list", NULL);
+	memcpy(copy, msrs, size);
+	r = kvm_vcpu_set_msrs(vm->vcpus[index].fd, copy);
+	if (r < 0)
+		return error_set(ret_error, r, "KVM_SET_MSRS", "vCPU", NULL);
+	if ((uint32_t)r != copy->nmsrs)
+		return error_set(ret_error, -ENOTSUP, "KVM_SET_MSRS", "vCPU",
+				 "the target's KVM does not take the guest's value of feature MSR "
+				 "0x%x",
+				 copy->entries[r].index);
+	vm->vcpus[index].feature_msrs = steal_ptr(copy);
+	return 0;
 }
 
 static int probe_msrs(struct vmr_vm *vm, struct vmr_error *ret_error)
@@ -528,16 +590,13 @@ static int probe_msrs(struct vmr_vm *vm, struct vmr_error *ret_error)
 	/* Set first: it decides which others may be set.  Set last: they start something. */
 	static const uint32_t last[] = {MSR_PERF_GLOBAL_CTRL, MSR_TSC_DEADLINE};
 	const struct vm_vcpu *vcpu = &vm->vcpus[0];
-	autofree struct kvm_msr_list *list =
-		calloc(1, sizeof(*list) + VM_MSRS_MAX * sizeof(list->indices[0]));
-	autofree struct kvm_msrs *msrs =
-		calloc(1, sizeof(*msrs) + VM_MSRS_MAX * sizeof(msrs->entries[0]));
+	autofree struct kvm_msr_list *list = new_msr_list();
+	autofree struct kvm_msrs *msrs = new_msrs();
 	uint32_t extra[256];
 	unsigned n_extra = extra_msrs(extra, vcpu->has_mce ? vcpu->mcg_cap : 0);
 
 	if (!list || !msrs)
 		return error_set(ret_error, -ENOMEM, "allocation", "MSR list", NULL);
-	list->nmsrs = VM_MSRS_MAX;
 
 	int r = kvm_system_get_msr_index_list(vm->kvm_fd, list);
 
@@ -610,7 +669,12 @@ int state_probe(struct vmr_vm *vm, const uint32_t *msrs, unsigned n, struct vmr_
 
 		vm->vcpus[i].tsc_khz = khz > 0 ? (uint32_t)khz : 0;
 	}
-	return msrs ? adopt_msrs(vm, msrs, n, ret_error) : probe_msrs(vm, ret_error);
+	if (msrs)
+		return adopt_msrs(vm, msrs, n, ret_error);
+
+	int r = probe_msrs(vm, ret_error);
+
+	return r < 0 ? r : probe_feature_msrs(vm, ret_error);
 }
 
 int vmr_vm_complete(struct vmr_vm *vm, struct vmr_error *ret_error)

@@ -2,11 +2,12 @@
 /*
  * The target of a relay.
  *
- * Theory of operation.  Everything is built, and every page table filled, before the target says
- * that it is ready; then each vCPU thread waits for the slot of its vCPU, and the main thread for
- * the VM's.  Whoever is last to load binds the irqfds and takes the ownership word, which opens the
- * gate for all vCPU threads; the first through it marks the guest as entered.  If the source dies,
- * what counts is whether its state is complete: then the relay goes on without it, otherwise every
+ * Theory of operation.  Everything is built, every page table filled and every vCPU entered once
+ * before the target says that it is ready; then each vCPU thread waits for the slot of its vCPU,
+ * and loads its first part while the source saves the second; the main thread waits for the VM's.
+ * Whoever is last to load binds the irqfds and takes the ownership word, which opens the gate for
+ * all vCPU threads; the first through it marks the guest as entered.  If the source dies, what
+ * counts is whether its state is complete: then the relay goes on without it, otherwise every
  * waiting thread is sent home.
  *
  * What comes from the source is checked before use: the description lies in memory that nobody can
@@ -30,19 +31,24 @@
 #include "error.h"
 #include "fault.h"
 #include "kvm/cleanup.h"
+#include "kvm/ioctl.h"
 #include "protocol.h"
 #include "state.h"
 
 /* How often the waiting main thread looks for what no socket tells it. */
+#define NSEC_PER_MSEC	 1000000ULL
 #define WAIT_SLICE_MS	 20
 #define ENTER_SLICE_US	 1000
 #define DEATH_TIMEOUT_MS 1000
 #define DESCRIPTION_MAX	 (16U << 20)
 
-enum { OPEN = 1, CLOSED = 2 }; /* of the gate and of vm_loaded */
+#define RESET_VECTOR 0xfffffff0U
+
+enum { OPEN = 1, CLOSED = 2 }; /* of prepared, vm_loaded and the gate */
 
 struct target_vcpu {
 	uint8_t *buf;		 /* the slot, copied out */
+	size_t len;		 /* so far */
 	uint8_t *fresh_buf;	 /* state before the stop */
 	struct state_vcpu fresh; /* parsed, in fresh_buf */
 };
@@ -63,6 +69,8 @@ struct vmr_target {
 	struct target_vcpu *vcpus;
 	uint8_t *vm_buf;
 
+	_Atomic uint32_t n_prepared; /* vCPUs */
+	_Atomic uint32_t prepared;
 	_Atomic uint32_t vm_loaded;
 	_Atomic uint32_t gate;
 	_Atomic uint32_t n_loaded; /* vCPUs, and the VM */
@@ -284,21 +292,23 @@ const void *vmr_target_blob(const struct vmr_target *target, uint32_t type, size
 	return NULL;
 }
 
-/* The state of a vCPU that has not run: what of it the source's equals need not be set. */
-static int save_fresh(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
+static int allocate_buffers(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	struct target_vcpu *vcpu = &target->vcpus[index];
-	struct section_writer w = {.size = state_vcpu_size(target->vm)};
+	size_t size = target->area.slot_size;
 
-	vcpu->buf = malloc(target->area.slot_size);
-	vcpu->fresh_buf = w.buf = malloc(w.size);
-	if (!vcpu->buf || !vcpu->fresh_buf)
-		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
-	memset(vcpu->buf, 0, target->area.slot_size); /* page faults now, not later */
+	target->vcpus = calloc(target->offer.n_vcpus, sizeof(target->vcpus[0]));
+	target->vm_buf = malloc(size);
+	for (unsigned i = 0; target->vcpus && i < target->offer.n_vcpus; i++) {
+		struct target_vcpu *vcpu = &target->vcpus[i];
 
-	int r = state_save_vcpu(target->vm, index, &w, ret_error);
-
-	return r < 0 ? r : state_parse_vcpu(target->vm, w.buf, w.len, &vcpu->fresh, ret_error);
+		vcpu->buf = malloc(size);
+		vcpu->fresh_buf = malloc(size);
+		if (!vcpu->buf || !vcpu->fresh_buf)
+			return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
+	}
+	return target->vcpus && target->vm_buf
+		       ? 0
+		       : error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
 }
 
 int vmr_target_build(struct vmr_target *target, int kvm_fd, struct vmr_vm **ret,
@@ -311,16 +321,11 @@ int vmr_target_build(struct vmr_target *target, int kvm_fd, struct vmr_vm **ret,
 	if (r < 0)
 		return r;
 	target->vm = vm;
-	target->vcpus = calloc(target->offer.n_vcpus, sizeof(target->vcpus[0]));
-	target->vm_buf = malloc(target->area.slot_size);
 	if (vm->n_vcpus != target->offer.n_vcpus)
 		r = error_set(ret_error, -EBADMSG, "build", "VM",
 			      "the machine description has another number of vCPUs");
-	else if (!target->vcpus || !target->vm_buf)
-		r = error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
 	else
-		for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++)
-			r = save_fresh(target, i, ret_error);
+		r = allocate_buffers(target, ret_error);
 	if (r == 0 && fault_reach("target-built") < 0)
 		r = error_set(ret_error, -EIO, "fault", "target", NULL);
 	if (r < 0) {
@@ -339,8 +344,17 @@ void vmr_target_refuse(struct vmr_target *target, const struct vmr_error *error)
 
 int vmr_target_ready(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	int r = fault_reach("target-ready");
+	int r = word_wait(&target->prepared, 0,
+			  monotonic_ns() + target->config.timeout_ms * NSEC_PER_MSEC);
 
+	if (r < 0)
+		return error_set(ret_error, r, "prepare", "vCPU",
+				 "the vCPUs were not prepared in time");
+	if (atomic_load(&target->prepared) != OPEN) {
+		*ret_error = target->error;
+		return ret_error->code;
+	}
+	r = fault_reach("target-ready");
 	if (r == 0)
 		r = channel_send(target->config.sock, CHANNEL_READY, NULL, 0, NULL, 0);
 	if (r < 0)
@@ -356,10 +370,11 @@ static void give_up(struct vmr_target *target, const struct vmr_error *error)
 {
 	uint32_t none = 0;
 
-	if (atomic_compare_exchange_strong(&target->failed, &none, 1)) {
-		target->error = *error;
-		atomic_store(&target->failed, 2);
-	}
+	if (!atomic_compare_exchange_strong(&target->failed, &none, 1))
+		return;
+	target->error = *error;
+	atomic_store(&target->failed, 2);
+	(void)word_set(&target->prepared, CLOSED);
 	(void)word_set(&target->vm_loaded, CLOSED);
 	(void)word_set(&target->gate, CLOSED);
 	for (unsigned i = 0; i <= target->offer.n_vcpus; i++)
@@ -405,25 +420,96 @@ static int enter(struct vmr_target *target, struct vmr_error *ret_error)
 	return error_set(ret_error, -ECANCELED, "relay", "guest", "the source kept the guest");
 }
 
-static int load_vcpu(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
+/* Is there memory where a vCPU begins after a reset? */
+static bool has_reset_vector(const struct vmr_vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_slots; i++) {
+		const struct vmr_memory_slot *slot = &vm->slots[i].slot;
+
+		if (slot->gpa <= RESET_VECTOR && RESET_VECTOR - slot->gpa < slot->size)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Enter a vCPU for nothing, so that KVM allocates now what it needs to (MMU caches, a root), and
+ * binds the vCPU to this thread.  It begins at the reset vector, where this VM has no memory, so it
+ * cannot fetch an instruction; with an empty IDT, whatever comes of that ends in KVM_EXIT_SHUTDOWN
+ * at worst.  Nothing in guest memory is run or touched; what changes in the vCPU is loaded later
+ * anyway.
+ */
+static int enter_for_nothing(const struct vmr_vm *vm, unsigned index)
+{
+	const struct kvm_mp_state runnable = {.mp_state = KVM_MP_STATE_RUNNABLE};
+	int fd = vm->vcpus[index].fd;
+	struct kvm_sregs sregs;
+	int r = kvm_vcpu_get_sregs(fd, &sregs);
+
+	sregs.idt.limit = 0;
+	if (r >= 0)
+		r = kvm_vcpu_set_sregs(fd, &sregs);
+	if (r >= 0 && vm->has_irqchip)
+		r = kvm_vcpu_set_mp_state(fd, &runnable);
+	if (r >= 0)
+		(void)kvm_vcpu_run(fd); /* without it the first real entry is slower, no more */
+	return r;
+}
+
+/* Before the stop: all that can be done for a vCPU without its state. */
+static int prepare_vcpu(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
 {
 	struct target_vcpu *vcpu = &target->vcpus[index];
-	struct state_vcpu state;
-	int len = area_take(&target->area, index, vcpu->buf);
+	struct section_writer w = {vcpu->fresh_buf, target->area.slot_size, 0};
+	int r = has_reset_vector(target->vm) ? 0 : enter_for_nothing(target->vm, index);
+
+	if (r < 0)
+		return error_set(ret_error, r, "prepare", "vCPU", NULL);
+	memset(vcpu->buf, 0, target->area.slot_size); /* page faults now, not later */
+	r = state_save_vcpu(target->vm, index, STATE_FIRST, &w, ret_error);
+	if (r == 0)
+		r = state_save_vcpu(target->vm, index, STATE_REST, &w, ret_error);
+	if (r == 0)
+		r = state_parse_vcpu(target->vm, STATE_REST, w.buf, w.len, &vcpu->fresh, ret_error);
+	if (r == 0 && atomic_fetch_add(&target->n_prepared, 1) + 1 == target->offer.n_vcpus)
+		(void)word_set(&target->prepared, OPEN);
+	return r;
+}
+
+static int load_part(struct vmr_target *target, unsigned index, enum state_part part,
+		     struct state_vcpu *state, struct vmr_error *ret_error)
+{
+	struct target_vcpu *vcpu = &target->vcpus[index];
+	size_t have = vcpu->len;
+	int len = area_take(&target->area, index, part == STATE_FIRST ? AREA_FIRST : AREA_WHOLE,
+			    vcpu->buf, have);
 	int r;
 
 	if (len < 0)
 		return error_set(ret_error, len, "load", "vCPU",
 				 "the state of vCPU %u is malformed", index);
-	r = state_parse_vcpu(target->vm, vcpu->buf, (size_t)len, &state, ret_error);
-	if (r == 0)
-		r = state_load_vcpu_early(target->vm, index, &state, &vcpu->fresh, ret_error);
+	vcpu->len = (size_t)len;
+	r = state_parse_vcpu(target->vm, part, vcpu->buf + have, vcpu->len - have, state,
+			     ret_error);
 	if (r < 0)
 		return r;
-	(void)word_wait(&target->vm_loaded, 0, 0);
-	if (atomic_load(&target->vm_loaded) != OPEN)
-		return error_set(ret_error, -ECANCELED, "load", "vCPU", NULL);
-	r = state_load_vcpu_late(target->vm, index, &state, &vcpu->fresh, ret_error);
+	if (part == STATE_REST) {
+		(void)word_wait(&target->vm_loaded, 0, 0);
+		if (atomic_load(&target->vm_loaded) != OPEN)
+			return error_set(ret_error, -ECANCELED, "load", "vCPU", NULL);
+	}
+	return state_load_vcpu(target->vm, index, part, state, &vcpu->fresh, ret_error);
+}
+
+static int load_vcpu(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
+{
+	struct state_vcpu state = {.payload = {NULL}};
+	int r = prepare_vcpu(target, index, ret_error);
+
+	if (r == 0)
+		r = load_part(target, index, STATE_FIRST, &state, ret_error);
+	if (r == 0)
+		r = load_part(target, index, STATE_REST, &state, ret_error);
 	if (r == 0 && fault_reach("target-load-vcpu") < 0)
 		r = error_set(ret_error, -EIO, "fault", "vCPU", NULL);
 	return r;
@@ -479,7 +565,7 @@ static int load_device(struct vmr_target *target, const struct section *s,
 
 static int load_vm(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	int len = area_take(&target->area, target->offer.n_vcpus, target->vm_buf);
+	int len = area_take(&target->area, target->offer.n_vcpus, AREA_WHOLE, target->vm_buf, 0);
 	struct section_reader reader = {target->vm_buf, len > 0 ? (size_t)len : 0};
 	struct section s;
 	unsigned loaded = 0;

@@ -85,6 +85,7 @@ struct vmr_vm *vmr_vm_free(struct vmr_vm *vm)
 		close_fd(vcpu->fd);
 		free(vcpu->caps.cap);
 		free(vcpu->cpuid);
+		free(vcpu->feature_msrs);
 	}
 	close_fd(vm->vm_fd);
 	for (unsigned i = 0; i < vm->n_slots; i++) {

@@ -41,6 +41,7 @@ struct vm_vcpu {
 	uint64_t mcg_cap;
 	uint32_t tsc_khz; /* 0: not known */
 	struct kvm_cpuid2 *cpuid;
+	struct kvm_msrs *feature_msrs; /* fixed once the vCPU has run */
 };
 
 /* Which state KVM has for this VM; see vmr_vm_complete(). */

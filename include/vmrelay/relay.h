@@ -182,7 +182,10 @@ const struct vmr_peer *vmr_target_peer(const struct vmr_target *target);
 int vmr_target_build(struct vmr_target *target, int kvm_fd, struct vmr_vm **ret,
 		     struct vmr_error *ret_error);
 
-/* Tell the source that everything is there.  The vCPU threads must exist by now. */
+/*
+ * Wait until every vCPU thread has prepared its vCPU in vmr_target_load_vcpu(), and tell the source
+ * that everything is there.
+ */
 int vmr_target_ready(struct vmr_target *target, struct vmr_error *ret_error);
 
 /* Before the stop: tell the source why this process cannot take the guest. */
@@ -196,7 +199,7 @@ void vmr_target_refuse(struct vmr_target *target, const struct vmr_error *error)
 enum vmr_outcome vmr_target_finish(struct vmr_target *target, struct vmr_error *ret_error);
 
 /*
- * vCPU thread: wait for this vCPU's state, load it, wait for all others.  VMR_ENTER: the guest is
+ * vCPU thread: prepare the vCPU, wait for its state, load it, wait for all others.  VMR_ENTER: the guest is
  * ours and may be entered now.  VMR_STAY: it is ours and paused.  -ECANCELED: it is not ours.
  */
 enum { VMR_ENTER = 0, VMR_STAY = 1 };

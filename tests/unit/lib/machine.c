@@ -135,6 +135,16 @@ static void enable_caps(struct machine *machine)
 			ok(vmr_vm_enable_cap(machine->vm, &caps[i], &error));
 }
 
+/* With a value of the VMM's: KVM from 6.4 takes none after the vCPU has run. */
+static void set_feature_msr(const struct vmr_vm *vm, unsigned index)
+{
+	union one_msr one = {.msrs = {.nmsrs = 1}};
+
+	one.msrs.entries[0].index = FEATURE_MSR;
+	one.msrs.entries[0].data = (0x7654ULL + index) << 32;
+	assert_int_equal(kvm_vcpu_set_msrs(vmr_vm_vcpu_fd(vm, index), &one.msrs), 1);
+}
+
 static void create_vcpus(struct machine *machine, unsigned n, unsigned cpuid_max)
 {
 	static const uint32_t ids[] = {0, 1, 3};
@@ -165,6 +175,7 @@ static void create_vcpus(struct machine *machine, unsigned n, unsigned cpuid_max
 			ok(vmr_vcpu_enable_cap(machine->vm, i, &pv, &error));
 		ok(vmr_vcpu_set_cpuid(machine->vm, i, cpuid, &error));
 		ok(vmr_vcpu_setup_mce(machine->vm, i, (mcg_cap & ~0xffULL) | 5, &error));
+		set_feature_msr(machine->vm, i);
 	}
 }
 

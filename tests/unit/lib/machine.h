@@ -14,6 +14,12 @@
 #define MACHINE_GSI_MSI	  24U
 #define MACHINE_N_EVENTS  6U
 
+#define FEATURE_MSR 0x8bU /* IA32_UCODE_REV */
+union one_msr {
+	struct kvm_msrs msrs;
+	uint8_t bytes[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];
+};
+
 struct machine {
 	int kvm_fd;
 	struct vmr_vm *vm;

@@ -139,22 +139,55 @@ static void test_publish_and_take(void **state)
 	for (unsigned i = 0; i < SLOTS; i++) {
 		memset(out, (int)(i + 1), sizeof(out));
 		memset(in, 0xee, sizeof(in));
-		area_publish(&f->source, i, out, lengths[i]);
+		area_publish(&f->source, i, AREA_WHOLE, out, 0, lengths[i]);
 		assert_true(area_is_ready(&f->target, i));
-		assert_int_equal(area_take(&f->target, i, in), lengths[i]);
+		assert_int_equal(area_take(&f->target, i, AREA_WHOLE, in, 0), lengths[i]);
 		assert_memory_equal(in, out, lengths[i]);
 		for (size_t k = lengths[i]; k < sizeof(in); k++)
 			assert_int_equal(in[k], 0xee);
 	}
 	for (unsigned i = 0; i < SLOTS; i++) {
-		assert_int_equal(area_take(&f->target, i, in), lengths[i]);
+		assert_int_equal(area_take(&f->target, i, AREA_WHOLE, in, 0), lengths[i]);
 		assert_int_equal(in[0], i + 1);
 	}
+}
+
+static void test_two_parts(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t out[6000], in[8192];
+
+	memset(out, 1, 1000);
+	memset(out + 1000, 2, 5000);
+	memset(in, 0xee, sizeof(in));
+	area_publish(&f->source, 2, AREA_FIRST, out, 0, 1000);
+	assert_false(area_is_ready(&f->target, 2));
+	assert_int_equal(area_take(&f->target, 2, AREA_FIRST, in, 0), 1000);
+	assert_memory_equal(in, out, 1000);
+	assert_int_equal(in[1000], 0xee);
+
+	/* What was taken is not looked at again. */
+	memset(out, 3, 1000);
+	area_publish(&f->source, 2, AREA_WHOLE, out, 1000, 6000);
+	assert_true(area_is_ready(&f->target, 2));
+	assert_int_equal(area_take(&f->target, 2, AREA_WHOLE, in, 1000), 6000);
+	assert_int_equal(in[999], 1);
+	assert_int_equal(in[1000], 2);
+	assert_memory_equal(in + 1000, out + 1000, 5000);
+	assert_int_equal(in[6000], 0xee);
+
+	/* A slot whose second part never comes is not ready, and nobody waits for it for ever. */
+	area_publish(&f->source, 3, AREA_FIRST, out, 0, 1000);
+	area_abort(&f->target, 3);
+	assert_false(area_is_ready(&f->target, 3));
+	assert_int_equal(area_take(&f->target, 3, AREA_FIRST, in, 0), 1000);
+	assert_int_equal(area_take(&f->target, 3, AREA_WHOLE, in, 1000), -ECANCELED);
 }
 
 struct taker {
 	struct area *area;
 	unsigned slot;
+	enum area_part part;
 	int result;
 	uint8_t buf[8192];
 };
@@ -163,7 +196,7 @@ static void *take(void *arg)
 {
 	struct taker *t = arg;
 
-	t->result = area_take(t->area, t->slot, t->buf);
+	t->result = area_take(t->area, t->slot, t->part, t->buf, 0);
 	return NULL;
 }
 
@@ -175,13 +208,13 @@ static void test_across_threads(void **state)
 	uint8_t out[100];
 
 	for (unsigned i = 0; i < SLOTS; i++) {
-		t[i] = (struct taker){.area = &f->target, .slot = i};
+		t[i] = (struct taker){.area = &f->target, .slot = i, .part = AREA_WHOLE};
 		start(take, &t[i], &thread[i]);
 	}
 	(void)usleep(20000); /* most of them sleep by now */
 	for (unsigned i = SLOTS; i-- > 0;) {
 		memset(out, (int)(i + 1), sizeof(out));
-		area_publish(&f->source, i, out, sizeof(out));
+		area_publish(&f->source, i, AREA_WHOLE, out, 0, sizeof(out));
 	}
 	for (unsigned i = 0; i < SLOTS; i++) {
 		assert_int_equal(pthread_join(thread[i], NULL), 0);
@@ -200,7 +233,7 @@ static void test_across_processes(void **state)
 
 		if (pid == 0) {
 			uint8_t in[8192];
-			int len = area_take(&f->target, i, in);
+			int len = area_take(&f->target, i, AREA_WHOLE, in, 0);
 
 			for (int k = 0; k < len; k++)
 				if (in[k] != 0x40 + i)
@@ -211,7 +244,7 @@ static void test_across_processes(void **state)
 		memset(out, (int)(0x40 + i), sizeof(out));
 		if (i % 2)
 			(void)usleep(20000);
-		area_publish(&f->source, i, out, sizeof(out));
+		area_publish(&f->source, i, AREA_WHOLE, out, 0, sizeof(out));
 		assert_int_equal(wait_for(pid), 0);
 		assert_int_equal(area_owner(&f->source), AREA_TARGET);
 		assert_true(area_own(&f->source, AREA_TARGET, AREA_SOURCE));
@@ -225,7 +258,8 @@ static void test_abort_wakes_waiters(void **state)
 	pthread_t thread[SLOTS];
 
 	for (unsigned i = 0; i < SLOTS; i++) {
-		t[i] = (struct taker){.area = &f->target, .slot = i / 2};
+		t[i] = (struct taker){
+			.area = &f->target, .slot = i / 2, .part = (enum area_part)(i % 2)};
 		start(take, &t[i], &thread[i]);
 	}
 	(void)usleep(20000);
@@ -244,10 +278,10 @@ static void test_ready_slot_survives_abort(void **state)
 	struct fixture *f = *state;
 	uint8_t in[8192];
 
-	area_publish(&f->source, 1, "state", 6);
+	area_publish(&f->source, 1, AREA_WHOLE, "state", 0, 6);
 	area_abort(&f->target, 1);
 	assert_true(area_is_ready(&f->target, 1));
-	assert_int_equal(area_take(&f->target, 1, in), 6);
+	assert_int_equal(area_take(&f->target, 1, AREA_WHOLE, in, 0), 6);
 	assert_string_equal((char *)in, "state");
 }
 
@@ -259,14 +293,18 @@ static void test_hostile_length(void **state)
 	uint8_t in[8192];
 
 	for (unsigned i = 0; i < ARRAY_SIZE(words); i++) {
-		atomic_store(&slots[3].word, words[i]);
+		atomic_store(&slots[3].word[AREA_WHOLE], words[i]);
 		memset(in, 0x5a, sizeof(in));
-		assert_int_equal(area_take(&f->target, 3, in), -EBADMSG);
+		assert_int_equal(area_take(&f->target, 3, AREA_WHOLE, in, 0), -EBADMSG);
 		for (size_t k = 0; k < sizeof(in); k++)
 			assert_int_equal(in[k], 0x5a);
 	}
-	atomic_store(&slots[3].word, 8192);
-	assert_int_equal(area_take(&f->target, 3, in), 8192);
+	/* Shorter than what was taken before. */
+	atomic_store(&slots[3].word[AREA_WHOLE], 100);
+	assert_int_equal(area_take(&f->target, 3, AREA_WHOLE, in, 101), -EBADMSG);
+	assert_int_equal(area_take(&f->target, 3, AREA_WHOLE, in, 100), 100);
+	atomic_store(&slots[3].word[AREA_WHOLE], 8192);
+	assert_int_equal(area_take(&f->target, 3, AREA_WHOLE, in, 0), 8192);
 }
 
 /* Ownership: two threads run against each other, round by round. */
@@ -453,6 +491,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_adopt_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_adopt_refuses_file, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_publish_and_take, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_parts, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_across_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_across_processes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_abort_wakes_waiters, setup, teardown),

@@ -207,7 +207,9 @@ static bool same_in_kvm(const struct vmr_vm *a, const struct vmr_vm *b)
 	autofree struct kvm_cpuid2 *ca = calloc(1, sizeof(*ca) + 256 * sizeof(ca->entries[0]));
 	autofree struct kvm_cpuid2 *cb = calloc(1, sizeof(*cb) + 256 * sizeof(cb->entries[0]));
 	struct kvm_pit_state2 pit;
+	union one_msr ma = {.msrs = {.nmsrs = 1}}, mb = ma;
 
+	ma.msrs.entries[0].index = mb.msrs.entries[0].index = FEATURE_MSR;
 	for (unsigned i = 0; i < a->n_vcpus; i++) {
 		ca->nent = cb->nent = 256;
 		if (kvm_vcpu_get_cpuid2(a->vcpus[i].fd, ca) < 0 ||
@@ -215,6 +217,10 @@ static bool same_in_kvm(const struct vmr_vm *a, const struct vmr_vm *b)
 			return false;
 		SAME_BYTES(&ca->nent, &cb->nent, sizeof(ca->nent));
 		SAME_BYTES(ca->entries, cb->entries, ca->nent * sizeof(ca->entries[0]));
+		if (kvm_vcpu_get_msrs(a->vcpus[i].fd, &ma.msrs) != 1 ||
+		    kvm_vcpu_get_msrs(b->vcpus[i].fd, &mb.msrs) != 1)
+			return false;
+		SAME_BYTES(&ma, &mb, sizeof(ma));
 	}
 	return kvm_vm_get_pit2(b->vm_fd, &pit) == 0;
 }
@@ -372,11 +378,13 @@ static int try_hostile(const struct fixture *f, const void *bytes, size_t len)
 		for (unsigned i = 0; i < vm->n_vcpus; i++) {
 			size_t size = state_vcpu_size(vm);
 			struct section_writer w = {malloc(size), size, 0};
-			struct state_vcpu parsed;
+			struct state_vcpu parsed = {0};
 
-			if (state_save_vcpu(vm, i, &w, &error) == 0)
-				assert_int_equal(
-					state_parse_vcpu(vm, w.buf, w.len, &parsed, &error), 0);
+			if (state_save_vcpu(vm, i, STATE_FIRST, &w, &error) == 0 &&
+			    state_save_vcpu(vm, i, STATE_REST, &w, &error) == 0)
+				assert_int_equal(state_parse_vcpu(vm, STATE_REST, w.buf, w.len,
+								  &parsed, &error),
+						 0);
 			free(w.buf);
 		}
 		(void)vmr_vm_free(vm);

@@ -1328,6 +1328,31 @@ static void test_private_memory_refused(void **state)
 	end_in_source(f);
 }
 
+/* A target enters its vCPUs before it has the guest: never with code to run. */
+static void test_firmware_is_not_run(void **state)
+{
+	static const uint8_t code[] = {0xc6, 0x06, 0x00, 0x40, 0x01, /* movb $1, 0x4000 */
+				       0xe6, 0x80};		     /* out %al, $0x80 */
+	struct fixture *f = *state;
+	int fd = vmr_memory_create(VMR_MEMORY_MEMFD, NULL, RAM_SIZE, &f->error);
+	void *rom;
+
+	assert_int_equal(vmr_memory_map(fd, 0, RAM_SIZE, &rom, &f->error), 0);
+	memcpy((uint8_t *)rom + 0xfff0, code, sizeof(code));
+	start_target(f, run_target, NULL);
+	start_guest(f);
+
+	const struct vmr_memory_slot slot = {
+		.slot = 1, .gpa = 0xffff0000, .size = RAM_SIZE, .fd = fd, .hva = rom};
+
+	assert_int_equal(vmr_vm_set_memory(f->vmm.vm, &slot, &f->error), 0);
+	assert_int_equal(relay(f), VMR_OUTCOME_DONE);
+	assert_int_equal(read_ram(f, 0x4000), 0);
+	end_in_target(f);
+	(void)munmap(rom, RAM_SIZE);
+	(void)close(fd);
+}
+
 /* A message as the library sends it, without what it should mean. */
 static void lie(int sock, uint16_t type)
 {
@@ -1526,6 +1551,7 @@ int main(void)
 		full(test_source_dies_before_stop),
 		full(test_target_timeout),
 		full(test_private_memory_refused),
+		full(test_firmware_is_not_run),
 		full(test_target_lies),
 		full(test_source_dies_after_kick),
 		full(test_source_dies_saving_vcpu),

@@ -46,7 +46,8 @@ static struct blob save_vcpu(const struct vmr_vm *vm, unsigned index)
 	struct section_writer w = {calloc(1, size), size, 0};
 	struct vmr_error error;
 
-	if (state_save_vcpu(vm, index, &w, &error) < 0)
+	if (state_save_vcpu(vm, index, STATE_FIRST, &w, &error) < 0 ||
+	    state_save_vcpu(vm, index, STATE_REST, &w, &error) < 0)
 		fail_msg("%s", error.text);
 	return (struct blob){w.buf, w.len};
 }
@@ -79,19 +80,19 @@ static int load_vm(const struct vmr_vm *vm, const struct blob *blob)
 
 static void load_all(struct fixture *f)
 {
-	struct state_vcpu state[3];
+	struct state_vcpu state[3] = {0};
 	struct vmr_error error = {.text = ""};
 	int r = 0;
 
 	for (unsigned i = 0; i < 3 && r == 0; i++)
-		r = state_parse_vcpu(f->target, f->vcpu[i].bytes, f->vcpu[i].len, &state[i],
-				     &error);
+		r = state_parse_vcpu(f->target, STATE_REST, f->vcpu[i].bytes, f->vcpu[i].len,
+				     &state[i], &error);
 	for (unsigned i = 0; i < 3 && r == 0; i++)
-		r = state_load_vcpu_early(f->target, i, &state[i], NULL, &error);
+		r = state_load_vcpu(f->target, i, STATE_FIRST, &state[i], NULL, &error);
 	if (r == 0)
 		r = load_vm(f->target, &f->vm);
 	for (unsigned i = 0; i < 3 && r == 0; i++)
-		r = state_load_vcpu_late(f->target, i, &state[i], NULL, &error);
+		r = state_load_vcpu(f->target, i, STATE_REST, &state[i], NULL, &error);
 	if (r < 0)
 		fail_msg("loading failed: %s", error.text);
 }
@@ -471,17 +472,19 @@ static void test_identical_with_fresh(void **state)
 {
 	struct fixture *f = *state;
 	struct blob fresh[3];
-	struct state_vcpu parsed_fresh, parsed;
 	struct vmr_error error;
 
 	ok(load_vm(f->target, &f->vm));
 	for (unsigned i = 0; i < 3; i++) {
+		struct state_vcpu parsed_fresh = {0}, parsed = {0};
+
 		fresh[i] = save_vcpu(f->target, i);
-		ok(state_parse_vcpu(f->target, fresh[i].bytes, fresh[i].len, &parsed_fresh,
-				    &error));
-		ok(state_parse_vcpu(f->target, f->vcpu[i].bytes, f->vcpu[i].len, &parsed, &error));
-		ok(state_load_vcpu_early(f->target, i, &parsed, &parsed_fresh, &error));
-		ok(state_load_vcpu_late(f->target, i, &parsed, &parsed_fresh, &error));
+		ok(state_parse_vcpu(f->target, STATE_REST, fresh[i].bytes, fresh[i].len,
+				    &parsed_fresh, &error));
+		ok(state_parse_vcpu(f->target, STATE_REST, f->vcpu[i].bytes, f->vcpu[i].len,
+				    &parsed, &error));
+		ok(state_load_vcpu(f->target, i, STATE_FIRST, &parsed, &parsed_fresh, &error));
+		ok(state_load_vcpu(f->target, i, STATE_REST, &parsed, &parsed_fresh, &error));
 
 		struct blob after = save_vcpu(f->target, i);
 
@@ -495,6 +498,49 @@ static void test_identical_with_fresh(void **state)
  * A BSP that halts at the reset vector: KVM takes such an SREGS for a reset by an old VMM, and
  * wakes the vCPU.
  */
+/* As in a relay: the first part is parsed and loaded before the second is there. */
+static void test_in_two_parts(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	ok(load_vm(f->target, &f->vm));
+	for (unsigned i = 0; i < 3; i++) {
+		size_t size = state_vcpu_size(f->source), first;
+		struct section_writer w = {calloc(1, size), size, 0};
+		struct state_vcpu parsed = {0}, half = {0};
+
+		ok(state_save_vcpu(f->source, i, STATE_FIRST, &w, &error));
+		first = w.len;
+		ok(state_save_vcpu(f->source, i, STATE_REST, &w, &error));
+
+		ok(state_parse_vcpu(f->target, STATE_FIRST, w.buf, first, &parsed, &error));
+		ok(state_load_vcpu(f->target, i, STATE_FIRST, &parsed, NULL, &error));
+		half = parsed;
+		assert_int_equal(state_parse_vcpu(f->target, STATE_REST, w.buf, 0, &half, &error),
+				 -EBADMSG);
+		ok(state_parse_vcpu(f->target, STATE_REST, w.buf + first, w.len - first, &parsed,
+				    &error));
+		ok(state_load_vcpu(f->target, i, STATE_REST, &parsed, NULL, &error));
+
+		struct blob after = save_vcpu(f->target, i);
+
+		compare_vcpu(&f->vcpu[i], &after, i);
+		free(after.bytes);
+
+		/* A part twice, and the wrong part first. */
+		half = parsed;
+		assert_int_equal(
+			state_parse_vcpu(f->target, STATE_FIRST, w.buf, first, &half, &error),
+			-EBADMSG);
+		half = (struct state_vcpu){0};
+		assert_int_equal(state_parse_vcpu(f->target, STATE_FIRST, w.buf + first,
+						  w.len - first, &half, &error),
+				 -EBADMSG);
+		free(w.buf);
+	}
+}
+
 static void test_halted_at_reset(void **state)
 {
 	const struct kvm_mp_state halted = {KVM_MP_STATE_HALTED};
@@ -673,11 +719,11 @@ static int try_hostile(struct fixture *f, const void *bytes, size_t len)
 {
 	uint8_t *copy = malloc(len > 0 ? len : 1);
 	struct vmr_error error = {.code = 0};
-	struct state_vcpu state;
+	struct state_vcpu state = {0};
 
 	memcpy(copy, bytes, len);
 
-	int r = state_parse_vcpu(f->target, copy, len, &state, &error);
+	int r = state_parse_vcpu(f->target, STATE_REST, copy, len, &state, &error);
 
 	if (r < 0) {
 		assert_int_equal(error.code, r);
@@ -686,8 +732,8 @@ static int try_hostile(struct fixture *f, const void *bytes, size_t len)
 
 		for (unsigned k = 0; k < STATE_VCPU_KINDS; k++)
 			assert_true(!state.payload[k] || state.length[k] > 0);
-		if (state_load_vcpu_early(f->target, 0, &state, NULL, &ignored) == 0)
-			(void)state_load_vcpu_late(f->target, 0, &state, NULL, &ignored);
+		if (state_load_vcpu(f->target, 0, STATE_FIRST, &state, NULL, &ignored) == 0)
+			(void)state_load_vcpu(f->target, 0, STATE_REST, &state, NULL, &ignored);
 	}
 	free(copy);
 	return r;
@@ -787,6 +833,7 @@ int main(void)
 		full(test_values_are_saved),
 		full(test_vcpu_state_is_identical),
 		full(test_identical_with_fresh),
+		full(test_in_two_parts),
 		full(test_halted_at_reset),
 		full(test_vm_state_is_identical),
 		full(test_vm_state_must_be_whole),
