@@ -30,7 +30,7 @@
 #define BOOT_TIMEOUT_MS	  120000
 #define ANSWER_TIMEOUT_MS 60000
 #define CHECKS		  6
-#define SCHEDULING_NS	  300e6 /* L1 has one emulated CPU for the guest and two VMMs */
+#define SCHEDULING_NS	  20e6
 #define CLOCK_MS	  1000
 
 static struct {

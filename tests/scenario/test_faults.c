@@ -241,15 +241,16 @@ static void try_cell(const struct cell *cell, unsigned cpus)
 	h_test("%s with %u vCPUs: exit code %d", cell->fault, cpus, status);
 }
 
-/* VMRELAY_CELL: only those whose fault begins so. */
+/* VMRELAY_CELL: only those whose fault begins so; VMRELAY_CPUS: only with that many vCPUs. */
 int main(void)
 {
-	const char *only = getenv("VMRELAY_CELL");
+	const char *only = getenv("VMRELAY_CELL"), *text = getenv("VMRELAY_CPUS");
+	unsigned from = text ? (unsigned)atoi(text) : 1, to = text ? from : 2;
 
 	if (!h_kvm_is_usable())
 		return h_skip_all("there is no usable /dev/kvm");
 	h_init();
-	for (unsigned cpus = 1; cpus <= 2; cpus++)
+	for (unsigned cpus = from; cpus <= to; cpus++)
 		for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++)
 			if (!only || strncmp(cells[i].fault, only, strlen(only)) == 0)
 				try_cell(&cells[i], cpus);
