@@ -66,9 +66,7 @@ static void bench_one(const struct bench *bench, const char *cpus, const char *m
 		/* Long enough for the teardown of the old VM. */
 		h_sleep_ms(20);
 		if (h_upgrade_parse(result, &upgrade) && i >= 2) {
-			/* The guest stopped, and ran, at some time between two looks. */
-			observed[n] = h_observer_gap_at(observer, upgrade.middle_us) -
-				      h_observer_doubt_at(observer, upgrade.middle_us) / 2;
+			observed[n] = h_observer_gap_at(observer, upgrade.middle_us);
 			reported[n] = upgrade.downtime_us;
 			total[n] = upgrade.total_us;
 			difference[n] = observed[n] - reported[n];

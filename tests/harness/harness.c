@@ -25,7 +25,7 @@
 #include "kvm/ioctl.h"
 
 #define SLOTS_GPA 0x200000U
-#define POLL_US	  50 /* more often, and looking would slow down what is looked at */
+#define POLL_US	  70 /* on average; more often, and looking would slow down what is looked at */
 
 #define RUN_TIMEOUT_MS	120000
 #define GONE_TIMEOUT_MS 15000 /* the kernel tears a VM down at its own pace */
@@ -500,10 +500,17 @@ int h_vm_upgrade(const struct h_vm *vm, const char *program)
 	return ok ? after : -1;
 }
 
-/* The observer. */
+/*
+ * The observer.
+ *
+ * It looks at the counters about every 100 us (70, and what a sleep costs).  If a counter had moved
+ * at a look but not at the next, the guest stopped at some time before the former and after the one
+ * before that; likewise it ran again at some time before the look that sees it move again.  So the
+ * time between these two looks is right on average, and wrong by at most the time between two
+ * looks.  The looks come at random times: medians would be multiples of a fixed period.
+ */
 
-#define GAPS_MAX   4096
-#define GAP_MIN_US 40
+#define GAPS_MAX 4096
 
 struct h_observer {
 	const struct h_vm *vm;
@@ -511,15 +518,14 @@ struct h_observer {
 	pthread_mutex_t lock;
 	bool stop;
 	uint64_t count[64];
-	double last_us;	  /* when a counter was last seen to move */
+	double moved_us;  /* last look that saw a counter move */
+	double before_us; /* the look before that */
 	double polled_us; /* last look */
-	double first_us;  /* first look after last_us */
 	double sum_us;
 	unsigned n_gaps;
 	struct {
-		double from_us, to_us;
-		double doubt_us; /* the looks at both ends were that far from each other */
-	} gap[GAPS_MAX];	 /* the latest ones */
+		double before_us, from_us, polled_us, to_us; /* looks: moved, moved, still, moved */
+	} gap[GAPS_MAX];				     /* the latest ones */
 };
 
 static void observe(struct h_observer *o)
@@ -536,21 +542,17 @@ static void observe(struct h_observer *o)
 		o->count[i] = count;
 	}
 	if (any) {
-		bool has_looked = o->polled_us > o->last_us;
-
-		if (now - o->last_us > GAP_MIN_US) {
+		if (o->polled_us > o->moved_us) {
 			unsigned n = o->n_gaps++ % GAPS_MAX;
 
-			o->gap[n].from_us = o->last_us;
+			o->gap[n].before_us = o->before_us;
+			o->gap[n].from_us = o->moved_us;
+			o->gap[n].polled_us = o->polled_us;
 			o->gap[n].to_us = now;
-			o->gap[n].doubt_us = has_looked
-						     ? o->first_us - o->last_us + now - o->polled_us
-						     : now - o->last_us;
-			o->sum_us += now - o->last_us - o->gap[n].doubt_us;
+			o->sum_us += now - o->moved_us;
 		}
-		o->last_us = now;
-	} else if (o->polled_us == o->last_us) {
-		o->first_us = now;
+		o->before_us = o->polled_us;
+		o->moved_us = now;
 	}
 	o->polled_us = now;
 	(void)pthread_mutex_unlock(&o->lock);
@@ -560,13 +562,19 @@ static void *observer_thread(void *arg)
 {
 	const struct sched_param param = {.sched_priority = 50};
 	const char *poll_us = getenv("VMRELAY_OBSERVE_US");
-	const struct timespec pause = {.tv_nsec = (poll_us ? atoi(poll_us) : POLL_US) * 1000L};
+	uint32_t period_ns = (poll_us ? (uint32_t)atoi(poll_us) : POLL_US) * 1000;
 	struct h_observer *o = arg;
+	uint32_t random = 1;
 
 	(void)pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
 	(void)prctl(PR_SET_TIMERSLACK, 1);
 	while (!__atomic_load_n(&o->stop, __ATOMIC_ACQUIRE)) {
 		observe(o);
+		random = random * 1664525 + 1013904223;
+
+		const struct timespec pause = {
+			.tv_nsec = period_ns / 2 + (uint64_t)period_ns * random / UINT32_MAX};
+
 		(void)nanosleep(&pause, NULL);
 	}
 	return NULL;
@@ -579,7 +587,7 @@ struct h_observer *h_observer_start(const struct h_vm *vm)
 	if (!o)
 		abort();
 	o->vm = vm;
-	o->last_us = o->polled_us = o->first_us = h_now_us();
+	o->moved_us = o->before_us = o->polled_us = h_now_us();
 	(void)pthread_mutex_init(&o->lock, NULL);
 	if (pthread_create(&o->thread, NULL, observer_thread, o) != 0)
 		abort();
@@ -600,9 +608,10 @@ static void find_gap(struct h_observer *o, double us, double *ret_gap, double *r
 	*ret_gap = *ret_doubt = 0;
 	(void)pthread_mutex_lock(&o->lock);
 	for (unsigned i = 0; i < o->n_gaps && i < GAPS_MAX; i++)
-		if (o->gap[i].from_us <= us && us <= o->gap[i].to_us) {
+		if (o->gap[i].before_us <= us && us <= o->gap[i].to_us) {
 			*ret_gap = o->gap[i].to_us - o->gap[i].from_us;
-			*ret_doubt = o->gap[i].doubt_us;
+			*ret_doubt = o->gap[i].from_us - o->gap[i].before_us + o->gap[i].to_us -
+				     o->gap[i].polled_us;
 		}
 	(void)pthread_mutex_unlock(&o->lock);
 }

@@ -117,9 +117,9 @@ struct h_observer *h_observer_stop(struct h_observer *observer);
  * microseconds; 0 if they did count then.
  */
 double h_observer_gap_at(struct h_observer *observer, double us);
-/* How wrong that may be because the observer itself came late, in microseconds. */
+/* That is exact on average; by how much it may be wrong at most, one way or the other. */
 double h_observer_doubt_at(struct h_observer *observer, double us);
-/* Sum of all such times up to now without the doubts, in microseconds. */
+/* Sum of all such times up to now, in microseconds. */
 double h_observer_gaps_sum(struct h_observer *observer);
 
 /* What an upgrade's JSON says: downtime, total, and the middle of the downtime on CLOCK_MONOTONIC.

@@ -18,8 +18,8 @@
 #define TOLERANCE_US 50
 #define QUIET_MS     1000
 #define STALLS_MAX   0.1 /* of the time without upgrades: medians bear that */
-#define DOUBT_MAX    2	 /* times the tolerance; half of it is left on average */
-#define MEASURED_MIN 20	 /* upgrades in which the observer was not late */
+#define DOUBT_MAX_US 400 /* the observer was not late */
+#define MEASURED_MIN 20
 
 static int compare(const void *a, const void *b)
 {
@@ -59,7 +59,6 @@ static enum verdict measure(const struct h_vm *vm, struct h_observer *observer)
 
 	for (unsigned i = 0; i < UPGRADES; i++) {
 		struct h_upgrade upgrade = {0};
-		double doubt;
 		json_t *result = NULL;
 		int status = h_vmrelay(&result, "upgrade", vm->name, "--json");
 		bool ok = check(status == 0, "upgrade exited with %d", status) &&
@@ -70,11 +69,9 @@ static enum verdict measure(const struct h_vm *vm, struct h_observer *observer)
 			return DIFFERS;
 		/* The source takes its VM down meanwhile. */
 		h_sleep_ms(20);
-		/* It saw the guest stop, and run, at some time between two looks. */
-		doubt = h_observer_doubt_at(observer, upgrade.middle_us);
-		observed[n] = h_observer_gap_at(observer, upgrade.middle_us) - doubt / 2;
-		if (doubt > DOUBT_MAX * tolerance(upgrade.downtime_us))
+		if (h_observer_doubt_at(observer, upgrade.middle_us) > DOUBT_MAX_US)
 			continue;
+		observed[n] = h_observer_gap_at(observer, upgrade.middle_us);
 		reported[n] = upgrade.downtime_us;
 		difference[n] = observed[n] - reported[n];
 		n++;
