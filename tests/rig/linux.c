@@ -384,7 +384,7 @@ static void run(void)
 		(void)check(h_upgrade_parse(u.result, &times), "upgrade %u has no downtime", i + 1);
 		if (get_stats(&after)) {
 			double allowed_ns =
-				times.downtime_us * 1e3 + 2 * baseline_ns + SCHEDULING_NS;
+				times.downtime_us * 1e3 + 3 * baseline_ns + SCHEDULING_NS;
 
 			check_stats(&after);
 			(void)check((double)after.max_jump_ns <= allowed_ns,

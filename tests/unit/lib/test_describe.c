@@ -450,7 +450,7 @@ static void test_section_removed(void **state)
 		int r = try_changed(f, i, 0, 0);
 
 		if (TYPE(s[i]) == SECTION_MACHINE || TYPE(s[i]) == SECTION_VCPU ||
-		    TYPE(s[i]) == SECTION_REQUIRED_MSRS)
+		    TYPE(s[i]) == SECTION_REQUIRED_MSRS || TYPE(s[i]) == SECTION_VCPU_FEATURE_MSRS)
 			assert_int_equal(r, -EBADMSG);
 	}
 }
@@ -553,15 +553,30 @@ static void test_missing_fds(void **state)
 	}
 }
 
-/* Brute force: every word of the description is something else. */
+/* Brute force: every word of the description is something else; of long tables, some words. */
 static void test_every_word(void **state)
 {
 	static const uint32_t values[] = {0, UINT32_MAX, 0x7fffffff};
 	struct fixture *f = *state;
 	unsigned n_accepted = 0, n = 0;
 	uint8_t *bytes = malloc(f->description.len);
+	struct section s[SECTIONS_MAX];
+	unsigned n_sections = split(&f->description, s);
+	size_t at = 0, step;
 
-	for (size_t at = 0; at < f->description.len; at += sizeof(uint32_t))
+	for (; at < f->description.len; at += step * sizeof(uint32_t)) {
+		const uint8_t *word = f->description.bytes + at;
+		const unsigned all = 40, some = 11;
+
+		step = some;
+		for (unsigned i = 0; i < n_sections; i++) {
+			const uint8_t *payload = s[i].payload;
+
+			/* The last words of a table are skipped for the header behind it. */
+			if (word + some * sizeof(uint32_t) >= payload - sizeof(s[i].header) &&
+			    word < payload + all * sizeof(uint32_t))
+				step = 1;
+		}
 		for (unsigned v = 0; v < ARRAY_SIZE(values); v++) {
 			memcpy(bytes, f->description.bytes, f->description.len);
 			if (memcmp(bytes + at, &values[v], sizeof(values[v])) == 0)
@@ -570,6 +585,7 @@ static void test_every_word(void **state)
 			n++;
 			n_accepted += try_hostile(f, bytes, f->description.len) == 0;
 		}
+	}
 	free(bytes);
 	print_message("# %u of %u descriptions made a VM\n", n_accepted, n);
 	assert_in_range(n_accepted, 1, n - 1);
