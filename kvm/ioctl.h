@@ -53,6 +53,25 @@ int kvm_vm_ioeventfd(int vm_fd, const struct kvm_ioeventfd *ioeventfd);		     /*
 int kvm_vm_set_msr_filter(int vm_fd, const struct kvm_msr_filter *filter);	     /* 4.97 */
 int kvm_vm_set_tsc_khz(int vm_fd, unsigned khz);				     /* 4.55 */
 int kvm_vm_get_tsc_khz(int vm_fd);						     /* 4.56: kHz */
+int kvm_vm_memory_encrypt_reg_region(int vm_fd, uint64_t addr, uint64_t size);	     /* 4.111 */
+int kvm_vm_memory_encrypt_unreg_region(int vm_fd, uint64_t addr, uint64_t size);     /* 4.112 */
+int kvm_vm_move_enc_context_from(int vm_fd, int source_vm_fd);			     /* 7.30 */
+
+/*
+ * SEV commands of a VM (amd-memory-encryption.rst).  sev_fd is /dev/sev; *fw becomes the status of
+ * the secure processor, and is 0 if it was not asked.
+ */
+
+int kvm_sev_init(int vm_fd, bool es, uint32_t *fw);
+int kvm_sev_launch_start(int vm_fd, int sev_fd, struct kvm_sev_launch_start *start, uint32_t *fw);
+int kvm_sev_launch_update_data(int vm_fd, int sev_fd, void *at, uint32_t len, uint32_t *fw);
+int kvm_sev_launch_update_vmsa(int vm_fd, int sev_fd, uint32_t *fw);
+int kvm_sev_launch_measure(int vm_fd, int sev_fd, void *blob, uint32_t *len, uint32_t *fw);
+int kvm_sev_launch_secret(int vm_fd, int sev_fd, struct kvm_sev_launch_secret *secret, uint32_t *fw);
+int kvm_sev_launch_finish(int vm_fd, int sev_fd, uint32_t *fw);
+int kvm_sev_guest_status(int vm_fd, int sev_fd, struct kvm_sev_guest_status *ret, uint32_t *fw);
+int kvm_sev_get_attestation_report(int vm_fd, int sev_fd, struct kvm_sev_attestation_report *report,
+				   uint32_t *fw);
 
 /* vCPU. */
 
