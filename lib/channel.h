@@ -17,8 +17,8 @@ enum channel_type {
 	CHANNEL_HELLO = 1,   /* target: struct hello and hello_section[] */
 	CHANNEL_OFFER = 2,   /* source: struct offer; fds: description, state area, pidfd */
 	CHANNEL_FDS = 3,     /* source: nothing; more fds */
-	CHANNEL_READY = 4,   /* target */
-	CHANNEL_STOPPED = 5, /* source: the VM slot is written */
+	CHANNEL_READY = 4,   /* target; confidential: its VM's fd */
+	CHANNEL_STOPPED = 5, /* source: the VM slot is written; confidential: its VM's fd */
 	CHANNEL_ENTERED = 6, /* target: it runs the guest */
 	CHANNEL_FAILED = 7,  /* target: text; it gives the relay up */
 	CHANNEL_CANCEL = 8,  /* source: the guest stays */

@@ -28,6 +28,7 @@ enum {
 	SECTION_REQUIRED_MSRS = 0x0b,
 	SECTION_VMM_FD = 0x0c,		  /* an fd that the VMM added */
 	SECTION_VCPU_FEATURE_MSRS = 0x0d, /* instance: index */
+	SECTION_SEV = 0x0e,		  /* a confidential VM */
 
 	/* vCPU state */
 	SECTION_MP_STATE = 0x20,

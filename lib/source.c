@@ -29,6 +29,7 @@
 #include "error.h"
 #include "fault.h"
 #include "kvm/cleanup.h"
+#include "kvm/ioctl.h"
 #include "protocol.h"
 #include "state.h"
 
@@ -72,6 +73,8 @@ struct vmr_source {
 	_Atomic uint32_t failed; /* 1: somebody owns error, 2: it is filled */
 	struct vmr_error error;
 	uint8_t **buffers; /* per vCPU, and the VM's last: sections before they are published */
+	size_t *lengths;   /* of their contents */
+	int target_vm_fd;  /* of a confidential guest */
 };
 
 static int out_of_memory(struct vmr_error *ret_error)
@@ -94,6 +97,7 @@ int vmr_source_new(struct vmr_vm *vm, const struct vmr_source_config *config,
 	source->vm = vm;
 	source->config = *config;
 	source->area = (struct area)AREA_INIT;
+	source->target_vm_fd = -1;
 	source->versions = calloc(config->n_sections + 1, sizeof(source->versions[0]));
 	source->times.begin = monotonic_ns();
 	if (!source->versions) {
@@ -120,7 +124,9 @@ struct vmr_source *vmr_source_free(struct vmr_source *source)
 	for (unsigned i = 0; source->buffers && i <= source->vm->n_vcpus; i++)
 		free(source->buffers[i]);
 	free(source->buffers);
+	free(source->lengths);
 	free(source->versions);
+	close_fd(source->target_vm_fd);
 	free(source);
 	return NULL;
 }
@@ -213,6 +219,11 @@ static int negotiate(struct vmr_source *source, const struct channel_message *m,
 	return 0;
 }
 
+static bool is_confidential(const struct vmr_source *source)
+{
+	return source->vm->sev.kind != VMR_CONFIDENTIAL_NONE;
+}
+
 /* What the peer says for itself when it gives the relay up. */
 static int peer_failed(const struct channel_message *m, struct vmr_error *ret_error)
 {
@@ -251,7 +262,10 @@ int vmr_source_dispatch(struct vmr_source *source, struct vmr_error *ret_error)
 		source->state = SOURCE_GOT_HELLO;
 		return VMR_SOURCE_HELLO;
 	}
-	if (source->state == SOURCE_WAIT_READY && m.type == CHANNEL_READY) {
+	if (source->state == SOURCE_WAIT_READY && m.type == CHANNEL_READY &&
+	    m.n_fds == is_confidential(source)) {
+		if (m.n_fds > 0)
+			source->target_vm_fd = steal_fd(&m.fds[0]);
 		source->times.ready = monotonic_ns();
 		source->state = SOURCE_GOT_READY;
 		return VMR_SOURCE_READY;
@@ -348,6 +362,7 @@ static int allocate_buffers(struct vmr_source *source)
 	unsigned n = source->vm->n_vcpus + 1;
 
 	source->buffers = calloc(n, sizeof(source->buffers[0]));
+	source->lengths = calloc(n, sizeof(source->lengths[0]));
 	for (unsigned i = 0; source->buffers && i < n; i++) {
 		/* Written now: page faults here would be part of the downtime. */
 		source->buffers[i] = malloc(source->area.slot_size);
@@ -355,7 +370,7 @@ static int allocate_buffers(struct vmr_source *source)
 			return -ENOMEM;
 		memset(source->buffers[i], 0, source->area.slot_size);
 	}
-	return source->buffers ? 0 : -ENOMEM;
+	return source->buffers && source->lengths ? 0 : -ENOMEM;
 }
 
 int vmr_source_offer(struct vmr_source *source, struct vmr_error *ret_error)
@@ -438,6 +453,7 @@ static int save_and_publish(struct vmr_source *source, unsigned index, struct vm
 		return r;
 	if (atomic_fetch_add(&source->n_saved, 1) + 1 == source->vm->n_vcpus)
 		atomic_store(&source->all_saved, monotonic_ns());
+	source->lengths[index] = w.len;
 	area_publish(&source->area, index, AREA_WHOLE, w.buf, first, w.len);
 	return 0;
 }
@@ -496,8 +512,10 @@ static int save_vm(struct vmr_source *source, struct vmr_error *ret_error)
 		r = error_set(ret_error, -EIO, "fault", "VM", NULL);
 	if (r < 0)
 		return r;
+	source->lengths[slot] = w.len;
 	area_publish(&source->area, slot, AREA_WHOLE, w.buf, 0, w.len);
-	r = channel_send(source->config.sock, CHANNEL_STOPPED, NULL, 0, NULL, 0);
+	r = channel_send(source->config.sock, CHANNEL_STOPPED, NULL, 0, &source->vm->vm_fd,
+			 is_confidential(source));
 	if (r < 0)
 		return error_set(ret_error, r, "relay", "target",
 				 "telling the target that the guest is stopped failed: %s",
@@ -554,6 +572,57 @@ static int await_entered(struct vmr_source *source, uint64_t deadline, struct vm
 	}
 }
 
+/* Load what was saved at the stop into another VM of this process. */
+static int load_saved(const struct vmr_source *source, struct vmr_vm *vm,
+		      struct vmr_error *ret_error)
+{
+	struct section_reader reader = {source->buffers[vm->n_vcpus], source->lengths[vm->n_vcpus]};
+	struct section s;
+	unsigned loaded = 0;
+	int r = 0;
+
+	while (r == 0 && section_next(&reader, &s) > 0)
+		if (s.header.type < SECTION_VMM_FIRST)
+			r = state_load_vm(vm, &s, &loaded, ret_error);
+	for (unsigned i = 0; r == 0 && i < vm->n_vcpus; i++) {
+		struct state_vcpu state = {.payload = {NULL}};
+
+		r = state_parse_vcpu(vm, STATE_REST, source->buffers[i], source->lengths[i], &state,
+				     ret_error);
+		if (r == 0)
+			r = state_load_vcpu(vm, i, STATE_FIRST, &state, NULL, ret_error);
+		if (r == 0)
+			r = state_load_vcpu(vm, i, STATE_REST, &state, NULL, ret_error);
+	}
+	return r;
+}
+
+/*
+ * KVM has moved the context of a confidential guest to the target's VM, and this VM is dead for
+ * good.  The target's lives on by the fd that is held here: move the context from it into a new VM
+ * like the old one, which then takes the place of the old one.
+ */
+static int bring_back(struct vmr_source *source, struct vmr_error *ret_error)
+{
+	struct vmr_vm *vm;
+	int r = vm_clone(source->vm, &vm, ret_error);
+
+	if (r < 0)
+		return r;
+	r = load_saved(source, vm, ret_error);
+	if (r == 0) {
+		r = kvm_vm_move_enc_context_from(vm->vm_fd, source->target_vm_fd);
+		if (r < 0)
+			(void)error_set(ret_error, r, "KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM", "VM",
+					"KVM did not move the confidential guest back: %s",
+					strerrordesc_np(-r));
+	}
+	if (r == 0)
+		r = vm_replace(source->vm, vm, ret_error);
+	(void)vmr_vm_free(vm);
+	return r;
+}
+
 /*
  * Win the guest back.  Before this process touches what both have (irqfds), the target is killed
  * and waited for: it cannot enter the guest any more, but it could still take its interrupts.
@@ -574,9 +643,21 @@ static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
 		return VMR_OUTCOME_LOST;
 	}
 	(void)syscall(SYS_pidfd_send_signal, source->config.target_pidfd, SIGKILL, NULL, 0);
-	(void)target_is_dead(source, REAP_TIMEOUT_MS);
 
-	int r = vm_bind_irqfds(source->vm);
+	bool is_dead = target_is_dead(source, REAP_TIMEOUT_MS);
+	int r = 0;
+
+	if (is_confidential(source)) {
+		/*
+		 * KVM moves the context in one piece.  Once the target is dead, or has moved it, it
+		 * is clear where it is.
+		 */
+		while (!is_dead && !vm_is_dead(source->vm))
+			is_dead = target_is_dead(source, REAP_TIMEOUT_MS);
+		if (vm_is_dead(source->vm) && bring_back(source, ret_error) < 0)
+			return VMR_OUTCOME_LOST;
+	}
+	r = vm_bind_irqfds(source->vm);
 
 	/*
 	 * What the target took out of the eventfds went with it.  An interrupt too many is

@@ -66,10 +66,16 @@ static int set_regs(const struct vmr_vm *vm, int fd, const void *p, uint32_t len
 	return kvm_vcpu_set_regs(fd, p);
 }
 
+/* The registers of an SEV-ES guest are in its VMSAs: no getter tells them, no setter changes them.
+ */
+static bool is_readable(const struct vmr_vm *vm)
+{
+	return vm->sev.kind != VMR_CONFIDENTIAL_SEV_ES;
+}
+
 static uint32_t regs_size(const struct vmr_vm *vm)
 {
-	(void)vm;
-	return sizeof(struct kvm_regs);
+	return is_readable(vm) ? sizeof(struct kvm_regs) : 0;
 }
 
 static int get_sregs(const struct vmr_vm *vm, int fd, void *p)
@@ -121,7 +127,7 @@ static int set_xsave(const struct vmr_vm *vm, int fd, const void *p, uint32_t le
 
 static uint32_t xsave_size(const struct vmr_vm *vm)
 {
-	return vm->features.xsave_size;
+	return is_readable(vm) ? vm->features.xsave_size : 0;
 }
 
 static int get_xcrs(const struct vmr_vm *vm, int fd, void *p)
@@ -138,7 +144,7 @@ static int set_xcrs(const struct vmr_vm *vm, int fd, const void *p, uint32_t len
 
 static uint32_t xcrs_size(const struct vmr_vm *vm)
 {
-	return vm->features.xcrs ? sizeof(struct kvm_xcrs) : 0;
+	return vm->features.xcrs && is_readable(vm) ? sizeof(struct kvm_xcrs) : 0;
 }
 
 static int get_debugregs(const struct vmr_vm *vm, int fd, void *p)
@@ -155,7 +161,7 @@ static int set_debugregs(const struct vmr_vm *vm, int fd, const void *p, uint32_
 
 static uint32_t debugregs_size(const struct vmr_vm *vm)
 {
-	return vm->features.debugregs ? sizeof(struct kvm_debugregs) : 0;
+	return vm->features.debugregs && is_readable(vm) ? sizeof(struct kvm_debugregs) : 0;
 }
 
 static int get_lapic(const struct vmr_vm *vm, int fd, void *p)
@@ -659,8 +665,9 @@ int state_probe(struct vmr_vm *vm, const uint32_t *msrs, unsigned n, struct vmr_
 	f->tsc_offset = kvm_vcpu_has_tsc_offset(vm->vcpus[0].fd) == 0;
 	f->xsave2 = xsave2 >= (int)sizeof(struct kvm_xsave);
 	f->xsave_size = f->xsave2 ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
-	f->nested_size =
-		nested > 0 && vm_cpuid_has_nested(vm->vcpus[0].cpuid) ? (uint32_t)nested : 0;
+	f->nested_size = nested > 0 && vm_cpuid_has_nested(vm->vcpus[0].cpuid) && is_readable(vm)
+				 ? (uint32_t)nested
+				 : 0;
 	if (f->xsave_size > VM_XSAVE_SIZE_MAX || f->nested_size > VM_NESTED_SIZE_MAX)
 		return error_set(ret_error, -E2BIG, "probe", "vCPU state",
 				 "KVM's vCPU state is larger than this library expects");

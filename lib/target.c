@@ -60,6 +60,7 @@ struct vmr_target {
 	struct vmr_peer peer;
 	struct offer offer;
 	int source_pidfd;
+	int source_vm_fd;	    /* of a confidential guest, from the stop on */
 	const uint8_t *description; /* mapped from a sealed memfd */
 	int *fds;		    /* that came with it; -1: taken */
 	unsigned n_fds;
@@ -88,7 +89,7 @@ int vmr_target_new(const struct vmr_target_config *config, struct vmr_target **r
 		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
 	}
 	target->config = *config;
-	target->source_pidfd = -1;
+	target->source_pidfd = target->source_vm_fd = -1;
 	target->area = (struct area)AREA_INIT;
 	*ret = target;
 	return 0;
@@ -111,6 +112,7 @@ struct vmr_target *vmr_target_free(struct vmr_target *target)
 	free(target->fds);
 	area_done(&target->area);
 	close_fd(target->source_pidfd);
+	close_fd(target->source_vm_fd);
 	close_fd(target->config.sock);
 	free(target);
 	return NULL;
@@ -292,6 +294,11 @@ const void *vmr_target_blob(const struct vmr_target *target, uint32_t type, size
 	return NULL;
 }
 
+static bool is_confidential(const struct vmr_target *target)
+{
+	return target->vm->sev.kind != VMR_CONFIDENTIAL_NONE;
+}
+
 static int allocate_buffers(struct vmr_target *target, struct vmr_error *ret_error)
 {
 	size_t size = target->area.slot_size;
@@ -356,7 +363,8 @@ int vmr_target_ready(struct vmr_target *target, struct vmr_error *ret_error)
 	}
 	r = fault_reach("target-ready");
 	if (r == 0)
-		r = channel_send(target->config.sock, CHANNEL_READY, NULL, 0, NULL, 0);
+		r = channel_send(target->config.sock, CHANNEL_READY, NULL, 0, &target->vm->vm_fd,
+				 is_confidential(target));
 	if (r < 0)
 		return error_set(ret_error, r, "relay", "source",
 				 "the source called the upgrade off");
@@ -381,6 +389,24 @@ static void give_up(struct vmr_target *target, const struct vmr_error *error)
 		area_abort(&target->area, i);
 }
 
+/*
+ * Have KVM move the context of a confidential guest here.  Nothing can be saved from the source's
+ * VM afterwards; if this process fails from here on, the source moves the context back from this
+ * VM.
+ */
+static int move_context(struct vmr_target *target, struct vmr_error *ret_error)
+{
+	int r = kvm_vm_move_enc_context_from(target->vm->vm_fd, target->source_vm_fd);
+
+	if (r < 0)
+		return error_set(ret_error, r, "KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM", "VM",
+				 "KVM did not move the confidential guest to the target: %s",
+				 strerrordesc_np(-r));
+	if (fault_reach("target-moved") < 0)
+		return error_set(ret_error, -EIO, "fault", "VM", NULL);
+	return 0;
+}
+
 /* Called by whoever loaded something; the last one takes the guest and opens the gate. */
 static int one_more_loaded(struct vmr_target *target, struct vmr_error *ret_error)
 {
@@ -400,8 +426,11 @@ static int one_more_loaded(struct vmr_target *target, struct vmr_error *ret_erro
 		return error_set(ret_error, -ECANCELED, "relay", "guest",
 				 "the source kept the guest");
 	(void)fault_reach("target-owner");
-	(void)word_set(&target->gate, OPEN);
-	return 0;
+	if (is_confidential(target))
+		r = move_context(target, ret_error);
+	if (r == 0)
+		(void)word_set(&target->gate, OPEN);
+	return r;
 }
 
 /* The step that no one can take back: a vCPU is about to run, or could at any time be let run. */
@@ -588,6 +617,8 @@ static int load_vm(struct vmr_target *target, struct vmr_error *ret_error)
 
 static bool state_is_complete(const struct vmr_target *target)
 {
+	if (is_confidential(target) && target->source_vm_fd < 0)
+		return false;
 	for (unsigned i = 0; i <= target->offer.n_vcpus; i++)
 		if (!area_is_ready(&target->area, i))
 			return false;
@@ -605,8 +636,11 @@ static int await_stopped(struct vmr_target *target, struct vmr_error *ret_error)
 		automessage m = {.n_fds = 0};
 		int r = channel_receive(target->config.sock, &m);
 
-		if (r == 0 && m.type == CHANNEL_STOPPED)
+		if (r == 0 && m.type == CHANNEL_STOPPED && m.n_fds == is_confidential(target)) {
+			if (m.n_fds > 0)
+				target->source_vm_fd = steal_fd(&m.fds[0]);
 			return 0;
+		}
 		if (r == 0 && m.type == CHANNEL_CANCEL)
 			return error_set(ret_error, -ECANCELED, "relay", "source",
 					 "the source called the upgrade off");

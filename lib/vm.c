@@ -69,6 +69,7 @@ int vmr_vm_create(int kvm_fd, unsigned long type, struct vmr_vm **ret, struct vm
 	vm->kvm_fd = kvm_fd;
 	vm->type = type;
 	vm->run_size = (size_t)run_size;
+	vm->sev.fd = -1;
 	*ret = vm;
 	return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef LIB_VM_H
 #define LIB_VM_H
 
+#include <vmrelay/sev.h>
 #include <vmrelay/vm.h>
 
 /* Bounds of a description that comes from another process. */
@@ -57,6 +58,15 @@ struct vm_features {
 	struct kvm_msrs *msrs; /* indices in the order in which they are set; data unused */
 };
 
+struct vm_sev {
+	enum vmr_confidential kind;
+	int fd; /* /dev/sev, borrowed; -1: none */
+	uint32_t handle;
+	uint32_t policy;
+	bool is_launched;
+	bool is_moved; /* here from another VM */
+};
+
 struct vmr_vm {
 	int kvm_fd; /* borrowed */
 	int vm_fd;
@@ -80,6 +90,7 @@ struct vmr_vm {
 	struct vm_vcpu *vcpus;
 	unsigned n_vcpus;
 
+	struct vm_sev sev;
 	bool is_complete;
 	struct vm_features features;
 };
@@ -89,6 +100,16 @@ int vm_bind_irqfds(const struct vmr_vm *vm);
 int vm_unbind_irqfds(const struct vmr_vm *vm);
 /* Raise each once: for events that may have gone to another VM. */
 void vm_ring_irqfds(const struct vmr_vm *vm);
+
+/* Is it dead for KVM, as the source of a moved context is? */
+bool vm_is_dead(const struct vmr_vm *vm);
+/* A new VM of the same record in the same process, on the same memory; irqfds are not bound. */
+int vm_clone(const struct vmr_vm *vm, struct vmr_vm **ret, struct vmr_error *ret_error);
+/*
+ * Let `vm` be the VM that `clone` is: its fds keep their numbers and its run pages their addresses,
+ * so that whoever knows them need not know of this.  No thread may be using them.
+ */
+int vm_replace(struct vmr_vm *vm, const struct vmr_vm *clone, struct vmr_error *ret_error);
 
 /* Is KVM_CAP_NESTED_STATE of use to this vCPU, that is, does its CPUID have SVM or VMX? */
 bool vm_cpuid_has_nested(const struct kvm_cpuid2 *cpuid);

@@ -6,6 +6,7 @@
 #include "lib/state.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -78,23 +79,28 @@ static int load_vm(const struct vmr_vm *vm, const struct blob *blob)
 	return result < 0 ? result : state_vm_is_whole(vm, loaded) ? 0 : -EBADMSG;
 }
 
-static void load_all(struct fixture *f)
+static void load_into(const struct fixture *f, const struct vmr_vm *vm)
 {
 	struct state_vcpu state[3] = {0};
 	struct vmr_error error = {.text = ""};
 	int r = 0;
 
 	for (unsigned i = 0; i < 3 && r == 0; i++)
-		r = state_parse_vcpu(f->target, STATE_REST, f->vcpu[i].bytes, f->vcpu[i].len,
-				     &state[i], &error);
+		r = state_parse_vcpu(vm, STATE_REST, f->vcpu[i].bytes, f->vcpu[i].len, &state[i],
+				     &error);
 	for (unsigned i = 0; i < 3 && r == 0; i++)
-		r = state_load_vcpu(f->target, i, STATE_FIRST, &state[i], NULL, &error);
+		r = state_load_vcpu(vm, i, STATE_FIRST, &state[i], NULL, &error);
 	if (r == 0)
-		r = load_vm(f->target, &f->vm);
+		r = load_vm(vm, &f->vm);
 	for (unsigned i = 0; i < 3 && r == 0; i++)
-		r = state_load_vcpu(f->target, i, STATE_REST, &state[i], NULL, &error);
+		r = state_load_vcpu(vm, i, STATE_REST, &state[i], NULL, &error);
 	if (r < 0)
 		fail_msg("loading failed: %s", error.text);
+}
+
+static void load_all(struct fixture *f)
+{
+	load_into(f, f->target);
 }
 
 static struct section find(const struct blob *blob, uint32_t type, uint32_t instance)
@@ -541,6 +547,40 @@ static void test_in_two_parts(void **state)
 	}
 }
 
+/* A guest that comes back to its VMM: the new VM is found where the old one was. */
+static void test_clone_takes_the_place(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_vm *vm = f->source, *clone;
+	struct vmr_error error;
+
+	ok(vm_unbind_irqfds(vm));
+	ok(vm_clone(vm, &clone, &error));
+	load_into(f, clone);
+	assert_int_not_equal(clone->vm_fd, vm->vm_fd);
+
+	const int vm_fd = vm->vm_fd, vcpu_fd = vm->vcpus[2].fd;
+	const struct kvm_run *run = vm->vcpus[2].run;
+
+	ok(vm_replace(vm, clone, &error));
+	(void)vmr_vm_free(clone);
+	assert_int_equal(vm->vm_fd, vm_fd);
+	assert_int_equal(vm->vcpus[2].fd, vcpu_fd);
+	assert_ptr_equal(vm->vcpus[2].run, run);
+	assert_true(fcntl(vm_fd, F_GETFD) & FD_CLOEXEC);
+	assert_false(vm_is_dead(vm));
+	for (unsigned i = 0; i < 3; i++) {
+		struct blob after = save_vcpu(vm, i);
+
+		compare_vcpu(&f->vcpu[i], &after, i);
+		free(after.bytes);
+		/* The run page is that of the vCPU behind the fd. */
+		vm->vcpus[i].run->immediate_exit = 1;
+		assert_int_equal(kvm_vcpu_run(vm->vcpus[i].fd), -EINTR);
+	}
+	ok(vm_bind_irqfds(vm));
+}
+
 static void test_halted_at_reset(void **state)
 {
 	const struct kvm_mp_state halted = {KVM_MP_STATE_HALTED};
@@ -834,6 +874,7 @@ int main(void)
 		full(test_vcpu_state_is_identical),
 		full(test_identical_with_fresh),
 		full(test_in_two_parts),
+		full(test_clone_takes_the_place),
 		full(test_halted_at_reset),
 		full(test_vm_state_is_identical),
 		full(test_vm_state_must_be_whole),

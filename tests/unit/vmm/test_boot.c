@@ -112,7 +112,7 @@ static void refuse(const void *image, size_t len, int initrd_fd, const char *cmd
 		   const char *text)
 {
 	autofd fd = image_fd(image, len);
-	struct boot_entry entry = {1, 2, 3, 4};
+	struct boot_entry entry = {.rip = 1, .rsp = 2, .rsi = 3, .cr3 = 4};
 	struct boot_error error = {""};
 
 	assert_int_equal(boot_load(&memory, fd, initrd_fd, cmdline, &entry, &error), result);
