@@ -27,8 +27,12 @@ struct table_pointer {
 
 static struct idt_gate idt[256];
 
-static void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t ret[4])
+void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t ret[4])
 {
+	if (confidential == SEV_ES) {
+		confidential_cpuid(leaf, ret); /* whose subleaf is 0 */
+		return;
+	}
 	__asm__ volatile("cpuid"
 			 : "=a"(ret[0]), "=b"(ret[1]), "=c"(ret[2]), "=d"(ret[3])
 			 : "a"(leaf), "c"(subleaf));
@@ -111,6 +115,7 @@ void cpu_init(unsigned cpu, bool avx)
 	uint64_t cr0, cr4;
 
 	load_idt(&pointer);
+	confidential_init_cpu(cpu);
 
 	__asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
 	cr0 = (cr0 & ~(uint64_t)(CR0_EM | CR0_TS)) | CR0_MP;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* The local APIC in xAPIC mode.  Every access may cost an exit: they are few. */
+/*
+ * The local APIC.  Every access may cost an exit: they are few.  In xAPIC mode; but in x2APIC mode
+ * if the hypervisor cannot read our instructions, which it needs to for an access to memory.
+ */
 #include "ticker.h"
 
 #define EOI	      0x0b0
@@ -20,13 +23,23 @@
 /* KVM and QEMU count nanoseconds before the division: 100 Hz. */
 #define TIMER_COUNT (1000000000u / 16 / 100)
 
+#define MSR_APIC_BASE  0x1b
+#define MSR_X2APIC     0x800
+#define APIC_BASE_EXTD (1u << 10)
+
 static void lapic_write(unsigned reg, uint32_t value)
 {
-	*(volatile uint32_t *)(uintptr_t)(LAPIC + reg) = value;
+	if (confidential != PLAIN)
+		confidential_write_msr(MSR_X2APIC + reg / 16, value);
+	else
+		*(volatile uint32_t *)(uintptr_t)(LAPIC + reg) = value;
 }
 
 void lapic_init(void)
 {
+	if (confidential != PLAIN)
+		confidential_write_msr(MSR_APIC_BASE,
+				       confidential_read_msr(MSR_APIC_BASE) | APIC_BASE_EXTD);
 	lapic_write(SPURIOUS, SOFTWARE_ENABLE | VECTOR_SPURIOUS);
 	lapic_write(LVT_LINT0,
 		    MASKED); /* the 8259 is not set up: its vectors would be exceptions */

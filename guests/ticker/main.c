@@ -76,9 +76,12 @@ static void start_others(void)
 	lapic_send_startup(TRAMPOLINE >> 12);
 }
 
-void bsp_main(const uint8_t *boot_params)
+void bsp_main(const uint8_t *boot_params, enum confidential kind)
 {
-	unsigned expected = firmware_cpus(boot_params);
+	unsigned expected;
+
+	confidential_init(kind);
+	expected = firmware_cpus(boot_params);
 
 	firmware_options(boot_params, &options);
 	avx = !options.noavx && cpu_has_avx();

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* First instructions of every vCPU in 64-bit mode: segments and a stack, then C. */
+/*
+ * First instructions of every vCPU in 64-bit mode: segments and a stack, then C.  The loader's
+ * registers: %rsi boot_params, %rdi enum confidential, %rdx number of the vCPU; SEV-ES has the other
+ * vCPUs start here, too.
+ */
 #include "ticker.h"
 
 	.text
@@ -7,16 +11,25 @@
 
 	.globl	_start
 _start:
-	mov	%rsi, %rdi
+	cmp	$SEV_ES_KIND, %edi
+	jne	1f
+	test	%edx, %edx
+	jz	1f
+	mov	%edx, %edi
+	jmp	start_other
+1:
+	xchg	%rsi, %rdi
 	lea	stacks + STACK_SIZE(%rip), %rsp
 	lea	bsp_main(%rip), %rax
 	jmp	enter
 
 	.globl	ap_start
 ap_start:
-	mov	$LAPIC + LAPIC_ID, %eax
-	mov	(%rax), %edi
+	mov	$1, %eax
+	cpuid
+	mov	%ebx, %edi	/* initial APIC ID */
 	shr	$24, %edi
+start_other:
 	cmp	$CPUS_MAX, %edi
 	jae	stop
 	lea	1(%rdi), %eax

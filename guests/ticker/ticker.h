@@ -7,6 +7,7 @@
  *	0x008000	real-mode trampoline of the other vCPUs, one page
  *	0x100000	this image, its stacks and tables; must end below 0x200000
  *	0x200000	one struct slot per vCPU: what an observer of the guest's memory reads
+ *	0x201000	one GHCB per vCPU, with SEV-ES
  */
 #ifndef TICKER_H
 #define TICKER_H
@@ -16,6 +17,9 @@
 
 #define TRAMPOLINE 0x8000
 #define SLOTS	   0x200000
+#define GHCBS	   0x201000
+
+#define SEV_ES_KIND 2
 
 #define CODE_SELECTOR 0x10
 #define DATA_SELECTOR 0x18
@@ -29,8 +33,7 @@
 #define SLOT_TSC    40
 #define SLOT_SELF   48
 
-#define LAPIC	 0xfee00000
-#define LAPIC_ID 0x20
+#define LAPIC 0xfee00000
 
 #define VECTOR_TIMER	0x20
 #define VECTOR_SPURIOUS 0xff
@@ -68,20 +71,42 @@ static inline unsigned this_cpu(void)
 	return (unsigned)((self - SLOTS) / sizeof(struct slot));
 }
 
+/* confidential.c: what the loader says that we are, as libvmrelay numbers it. */
+enum confidential { PLAIN = 0, SEV = 1, SEV_ES = SEV_ES_KIND };
+extern enum confidential confidential;
+
+void confidential_init(enum confidential kind); /* on the boot vCPU, first of all */
+void confidential_init_cpu(unsigned cpu);	/* on each */
+void confidential_cpuid(uint32_t leaf, uint32_t ret[4]);
+uint32_t confidential_in(uint16_t port, unsigned bytes);
+void confidential_out(uint16_t port, unsigned bytes, uint32_t value);
+/* MSRs that the hypervisor intercepts. */
+uint64_t confidential_read_msr(uint32_t msr);
+void confidential_write_msr(uint32_t msr, uint64_t value);
+_Noreturn void confidential_terminate(void);
+
 static inline void out8(uint16_t port, uint8_t value)
 {
-	__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+	if (confidential == SEV_ES)
+		confidential_out(port, 1, value);
+	else
+		__asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
 }
 
 static inline void out16(uint16_t port, uint16_t value)
 {
-	__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+	if (confidential == SEV_ES)
+		confidential_out(port, 2, value);
+	else
+		__asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
 }
 
 static inline uint8_t in8(uint16_t port)
 {
 	uint8_t value;
 
+	if (confidential == SEV_ES)
+		return (uint8_t)confidential_in(port, 1);
 	__asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
 	return value;
 }
@@ -97,7 +122,7 @@ extern uint8_t trampoline_begin[], trampoline_end[], trampoline_cr3[];
 extern uint8_t exception_entries[], timer_entry[], spurious_entry[];
 
 /* main.c: called from assembly. */
-_Noreturn void bsp_main(const uint8_t *boot_params);
+_Noreturn void bsp_main(const uint8_t *boot_params, enum confidential kind);
 _Noreturn void ap_main(unsigned cpu);
 void tick(void);
 void mismatch(unsigned reg, uint64_t expected, uint64_t got);
@@ -111,6 +136,7 @@ struct options {
 };
 
 /* cpu.c */
+void cpuid(uint32_t leaf, uint32_t subleaf, uint32_t ret[4]);
 bool cpu_has_avx(void); /* and can be relied on */
 void cpu_init(unsigned cpu, bool avx);
 void idt_init(void);
