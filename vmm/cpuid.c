@@ -42,6 +42,13 @@ int cpuid_supported(int kvm_fd, struct kvm_cpuid2 **ret)
 	return 0;
 }
 
+void cpuid_hide_svm(struct kvm_cpuid2 *cpuid)
+{
+	for (uint32_t i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == 0x80000001)
+			cpuid->entries[i].ecx &= ~(1U << 2);
+}
+
 /* Bits that an APIC ID needs to number n CPUs. */
 static uint32_t id_bits(uint32_t n)
 {

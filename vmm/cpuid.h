@@ -18,4 +18,6 @@ int cpuid_supported(int kvm_fd, struct kvm_cpuid2 **ret);
 void cpuid_set_vcpu(struct kvm_cpuid2 *cpuid, uint32_t apic_id, uint32_t n_cpus,
 		    int has_tsc_deadline);
 
+void cpuid_hide_svm(struct kvm_cpuid2 *cpuid);
+
 #endif

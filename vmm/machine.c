@@ -114,6 +114,8 @@ static int create_vcpus(struct machine *machine, uint32_t n, struct vmr_error *e
 			return r;
 		}
 		cpuid_set_vcpu(cpuid, i, n, deadline);
+		if (vmr_vm_confidential(machine->vm) != VMR_CONFIDENTIAL_NONE)
+			cpuid_hide_svm(cpuid); /* KVM could not read the guest's VMCBs */
 		r = vmr_vm_create_vcpu(machine->vm, i, &index, error);
 		if (r == 0)
 			r = vmr_vcpu_set_cpuid(machine->vm, index, cpuid, error);
@@ -151,10 +153,10 @@ int machine_create(struct machine *machine, const struct vmm_options *options,
 		r = vmr_vm_create_pit(machine->vm, &pit, true, &error);
 	if (r == 0)
 		r = create_memory(machine, options, &error);
+	if (r == 0 && sev_init(&machine->sev, machine->vm, machine->kvm_fd, options, ret_error) < 0)
+		return -1;
 	if (r == 0)
 		r = create_vcpus(machine, options->cpus, &error);
-	if (r == 0)
-		r = vmr_vm_complete(machine->vm, &error);
 	if (r == 0) {
 		machine->uart_irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		r = vmr_vm_add_irqfd(machine->vm, machine->uart_irq_fd, LAYOUT_UART_GSI, -1,
@@ -180,8 +182,10 @@ static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool is_
 }
 
 /* Long mode with paging, as boot.h promises; SDM volume 3, 9.8.5 in one step. */
-static int set_boot_registers(int vcpu_fd, const struct boot_entry *entry)
+static int set_boot_registers(const struct vmr_vm *vm, unsigned index,
+			      const struct boot_entry *entry)
 {
+	int vcpu_fd = vmr_vm_vcpu_fd(vm, index);
 	const uint64_t cr0_pe = 1, cr0_et = 1U << 4, cr0_pg = 1U << 31;
 	const uint64_t cr4_pae = 1U << 5;
 	const uint64_t efer_lme = 1U << 8, efer_lma = 1U << 10;
@@ -190,6 +194,8 @@ static int set_boot_registers(int vcpu_fd, const struct boot_entry *entry)
 		.rip = entry->rip,
 		.rsp = entry->rsp,
 		.rsi = entry->rsi,
+		.rdi = vmr_vm_confidential(vm), /* see sev.h; Linux does not look */
+		.rdx = index,
 		.rflags = 2,
 	};
 	struct kvm_sregs sregs;
@@ -210,9 +216,9 @@ static int set_boot_registers(int vcpu_fd, const struct boot_entry *entry)
 }
 
 /*
- * Start with the extended states enabled that every guest with AVX enables anyway.  After reset only
- * x87 would be; but a KVM whose CPU does not intercept XSETBV (QEMU's emulation of SVM) never hears
- * of the guest's choice, and would switch AVX registers by the wrong mask.
+ * Start with the extended states enabled that every guest with AVX enables anyway.  After reset
+ * only x87 would be; but a KVM whose CPU does not intercept XSETBV (QEMU's emulation of SVM) never
+ * hears of the guest's choice, and would switch AVX registers by the wrong mask.
  */
 static int enable_avx(const struct vmr_vm *vm, int kvm_fd)
 {
@@ -258,10 +264,14 @@ int machine_boot(struct machine *machine, const struct vmm_options *options,
 		return -1;
 	}
 
+	/* The others start in real mode; but their VMSAs have to be complete at the launch. */
+	bool es = options->confidential == VMR_CONFIDENTIAL_SEV_ES;
 	int r = acpi_write_tables(&machine->memory, options->cpus);
 
-	if (r == 0)
-		r = set_boot_registers(vmr_vm_vcpu_fd(machine->vm, 0), &entry);
+	if (r == 0 && options->confidential != VMR_CONFIDENTIAL_NONE)
+		r = boot_set_c_bit(&machine->memory, machine->sev.c_bit);
+	for (unsigned i = 0; r == 0 && i < (es ? options->cpus : 1); i++)
+		r = set_boot_registers(machine->vm, i, &entry);
 	if (r == 0)
 		r = enable_avx(machine->vm, machine->kvm_fd);
 	if (r < 0) {
@@ -269,7 +279,14 @@ int machine_boot(struct machine *machine, const struct vmm_options *options,
 			      strerrordesc_np(-r));
 		return -1;
 	}
-	return 0;
+	if (sev_launch(&machine->sev, machine->vm, &machine->memory, &entry, options, ret_error) <
+	    0)
+		return -1;
+
+	struct vmr_error cause = {.text = ""};
+
+	return vmr_vm_complete(machine->vm, &cause) < 0 ? fail(ret_error, VMM_EXIT_FAILED, &cause)
+							: 0;
 }
 
 int machine_adopt(struct machine *machine, int kvm_fd, struct vmr_vm *vm,
@@ -279,6 +296,7 @@ int machine_adopt(struct machine *machine, int kvm_fd, struct vmr_vm *vm,
 
 	machine->kvm_fd = kvm_fd;
 	machine->vm = vm;
+	sev_adopt(&machine->sev, vm);
 	for (unsigned i = 0; (slot = vmr_vm_memory_slot(vm, i)); i++) {
 		if (machine->memory.n_regions == VMM_MEMORY_REGIONS_MAX) {
 			vmm_error_set(ret_error, VMM_EXIT_REFUSED,
@@ -388,6 +406,7 @@ void machine_done(struct machine *machine)
 		close_fd(machine->memory.region[i].fd);
 	}
 	close_fd(machine->uart_irq_fd);
+	sev_done(&machine->sev);
 	close_fd(machine->kvm_fd);
 	*machine = (struct machine)MACHINE_INIT;
 }

@@ -17,6 +17,7 @@
 #include "irq.h"
 #include "memory.h"
 #include "options.h"
+#include "sev.h"
 #include "vmm.h"
 
 /*
@@ -32,6 +33,7 @@
 struct machine {
 	int kvm_fd;
 	struct vmr_vm *vm;
+	struct sev sev;
 	struct vmm_memory memory;
 	bool owns_memory; /* made from options: mapping and fds are the machine's own */
 	int uart_irq_fd;  /* likewise */
@@ -45,7 +47,7 @@ struct machine {
 
 #define MACHINE_INIT                                                                               \
 	{                                                                                          \
-		.kvm_fd = -1, .uart_irq_fd = -1                                                    \
+		.kvm_fd = -1, .sev = SEV_INIT, .uart_irq_fd = -1                                   \
 	}
 
 /* VM, memory and vCPUs for a new guest, as far as it can be booted. */

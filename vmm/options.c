@@ -32,6 +32,12 @@ static const char *const memory_backend_names[] = {
 	[VMM_MEMORY_PRIVATE] = "private",
 };
 
+static const char *const confidential_names[] = {
+	[VMR_CONFIDENTIAL_NONE] = "none",
+	[VMR_CONFIDENTIAL_SEV] = "sev",
+	[VMR_CONFIDENTIAL_SEV_ES] = "sev-es",
+};
+
 static const char *const console_names[] = {
 	[VMM_CONSOLE_SOCKET] = "socket",
 	[VMM_CONSOLE_PTY] = "pty",
@@ -54,6 +60,14 @@ enum option_key {
 	KEY_CPUS,
 	KEY_MEMORY_BACKEND,
 	KEY_PIT,
+	KEY_SEV,
+	KEY_SEV_ES,
+	KEY_SEV_POLICY,
+	KEY_SEV_DH_CERT,
+	KEY_SEV_SESSION,
+	KEY_SEV_SECRET,
+	KEY_SEV_SECRET_HEADER,
+	KEY_SEV_SECRET_ADDRESS,
 	KEY_CONSOLE,
 	KEY_LOG_LEVEL,
 };
@@ -69,7 +83,19 @@ static const struct argp_option argp_options[] = {
 	{"memory-backend", KEY_MEMORY_BACKEND, "KIND", 0,
 	 "memfd (default), hugetlb, file[:DIR], or private (such a VM cannot be upgraded)", 0},
 	{"pit", KEY_PIT, NULL, 0, "Add an i8254 timer", 0},
-	{NULL, 0, NULL, 0, "The VMM (an upgrade may change these):", 2},
+	{NULL, 0, NULL, 0, "A confidential guest:", 3},
+	{"sev", KEY_SEV, NULL, 0, "Encrypt its memory (AMD SEV)", 0},
+	{"sev-es", KEY_SEV_ES, NULL, 0, "Encrypt its memory and registers (AMD SEV-ES)", 0},
+	{"sev-policy", KEY_SEV_POLICY, "0xN", 0, "Policy of the guest owner (default 0x1)", 0},
+	{"sev-dh-cert", KEY_SEV_DH_CERT, "FILE", 0, "Diffie-Hellman certificate of the guest owner",
+	 0},
+	{"sev-session", KEY_SEV_SESSION, "FILE", 0, "Session that goes with it", 0},
+	{"sev-secret", KEY_SEV_SECRET, "FILE", 0, "Encrypted secret for the guest", 0},
+	{"sev-secret-header", KEY_SEV_SECRET_HEADER, "FILE", 0, "Packet header that goes with it",
+	 0},
+	{"sev-secret-address", KEY_SEV_SECRET_ADDRESS, "0xN", 0,
+	 "Guest-physical address that it goes to", 0},
+	{NULL, 0, NULL, 0, "The VMM (an upgrade may change these):", 4},
 	{"console", KEY_CONSOLE, "KIND", 0, "socket (default) or pty (in addition to it)", 0},
 	{"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, info (default) or debug", 0},
 	{0},
@@ -81,6 +107,7 @@ void vmm_options_init(struct vmm_options *options)
 		.memory = MEMORY_DEFAULT,
 		.cpus = 1,
 		.memory_backend = VMM_MEMORY_MEMFD,
+		.sev_policy = 1, /* no debugging */
 		.console = VMM_CONSOLE_SOCKET,
 		.log_level = VMM_LOG_INFO,
 	};
@@ -93,6 +120,10 @@ void vmm_options_done(struct vmm_options *options)
 	free(options->initrd);
 	free(options->cmdline);
 	free(options->memory_dir);
+	free(options->sev_dh_cert);
+	free(options->sev_session);
+	free(options->sev_secret);
+	free(options->sev_secret_header);
 	vmm_options_init(options);
 }
 
@@ -150,6 +181,22 @@ static int parse_size(const char *text, uint64_t *ret)
 	return 0;
 }
 
+static int parse_hex(const char *text, uint64_t max, uint64_t *ret)
+{
+	char *end;
+
+	if (strncmp(text, "0x", 2) != 0 || strspn(text + 2, "0123456789abcdefABCDEF") == 0)
+		return -EINVAL;
+	errno = 0;
+
+	unsigned long long value = strtoull(text + 2, &end, 16);
+
+	if (errno || *end || value > max)
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
 static int parse_cpus(const char *text, unsigned *ret)
 {
 	const char *end;
@@ -195,6 +242,7 @@ static int set_memory_backend(struct vmm_options *options, const char *value)
 /* One option whose value stands alone; what depends on several is for vmm_options_check(). */
 static int set_option(struct vmm_options *options, int key, const char *value)
 {
+	uint64_t number;
 	int r;
 
 	switch (key) {
@@ -215,6 +263,27 @@ static int set_option(struct vmm_options *options, int key, const char *value)
 	case KEY_PIT:
 		options->pit = true;
 		return 0;
+	case KEY_SEV:
+		options->confidential = VMR_CONFIDENTIAL_SEV;
+		return 0;
+	case KEY_SEV_ES:
+		options->confidential = VMR_CONFIDENTIAL_SEV_ES;
+		return 0;
+	case KEY_SEV_POLICY:
+		r = parse_hex(value, UINT32_MAX, &number);
+		if (r == 0)
+			options->sev_policy = (uint32_t)number;
+		return r;
+	case KEY_SEV_DH_CERT:
+		return set_string(&options->sev_dh_cert, value);
+	case KEY_SEV_SESSION:
+		return set_string(&options->sev_session, value);
+	case KEY_SEV_SECRET:
+		return set_string(&options->sev_secret, value);
+	case KEY_SEV_SECRET_HEADER:
+		return set_string(&options->sev_secret_header, value);
+	case KEY_SEV_SECRET_ADDRESS:
+		return parse_hex(value, UINT64_MAX, &options->sev_secret_gpa);
 	case KEY_CONSOLE:
 		r = find_name(console_names, N_NAMES(console_names), value);
 		if (r >= 0)
@@ -280,6 +349,17 @@ int vmm_options_check(const struct vmm_options *options, char *text, size_t text
 		problem = "--cpus takes 1 to 16";
 	else if (options->memory_backend == VMM_MEMORY_FILE && !is_path(options->memory_dir))
 		problem = "--memory-backend file: takes the path of a directory";
+	else if (!options->sev_dh_cert != !options->sev_session)
+		problem = "--sev-dh-cert and --sev-session go together";
+	else if (!options->sev_secret != !options->sev_secret_header)
+		problem = "--sev-secret and --sev-secret-header go together";
+	else if (options->confidential == VMR_CONFIDENTIAL_NONE &&
+		 (options->sev_session || options->sev_secret))
+		problem = "--sev-session and --sev-secret need --sev or --sev-es";
+	else if (options->confidential != VMR_CONFIDENTIAL_NONE &&
+		 options->memory_backend == VMM_MEMORY_PRIVATE)
+		problem = "a confidential guest needs memory that is not private to the VMM: the "
+			  "secure processor encrypts it where it is";
 
 	if (!problem)
 		return 0;
@@ -309,13 +389,15 @@ const struct argp vmm_options_argp = {.options = argp_options, .parser = parse_o
 
 json_t *vmm_options_to_json(const struct vmm_options *options)
 {
-	return json_pack("{s:s, s:s, s:s*, s:s*, s:I, s:i, s:b, s:s, s:s*, s:s, s:s}", "name",
-			 options->name, "kernel", options->kernel, "initrd", options->initrd,
-			 "append", options->cmdline, "memory", (json_int_t)options->memory, "cpus",
-			 (int)options->cpus, "pit", options->pit, "memory_backend",
-			 memory_backend_names[options->memory_backend], "memory_dir",
-			 options->memory_dir, "console", console_names[options->console],
-			 "log_level", log_level_names[options->log_level]);
+	return json_pack(
+		"{s:s, s:s, s:s*, s:s*, s:I, s:i, s:b, s:s, s:s*, s:s, s:I, s:s, s:s}", "name",
+		options->name, "kernel", options->kernel, "initrd", options->initrd, "append",
+		options->cmdline, "memory", (json_int_t)options->memory, "cpus", (int)options->cpus,
+		"pit", options->pit, "memory_backend",
+		memory_backend_names[options->memory_backend], "memory_dir", options->memory_dir,
+		"confidential", confidential_names[options->confidential], "sev_policy",
+		(json_int_t)options->sev_policy, "console", console_names[options->console],
+		"log_level", log_level_names[options->log_level]);
 }
 
 static int read_string(json_t *json, const char *key, char **ret)
@@ -354,19 +436,23 @@ static int read_name(json_t *json, const char *key, const char *const *names, in
 static int read_json(struct vmm_options *options, json_t *json)
 {
 	json_t *pit = json_object_get(json, "pit");
-	uint64_t cpus;
-	int backend, console, log_level;
+	uint64_t cpus, policy = options->sev_policy;
+	int backend, confidential, console, log_level;
 
 	/* The machine is what its source says or nothing; the VMM's own options have defaults. */
 	backend = read_name(json, "memory_backend", memory_backend_names,
 			    N_NAMES(memory_backend_names), -EINVAL);
+	confidential = read_name(json, "confidential", confidential_names,
+				 N_NAMES(confidential_names), VMR_CONFIDENTIAL_NONE);
 	console = read_name(json, "console", console_names, N_NAMES(console_names),
 			    (int)options->console);
 	log_level = read_name(json, "log_level", log_level_names, N_NAMES(log_level_names),
 			      (int)options->log_level);
-	if (backend < 0 || console < 0 || log_level < 0 || !json_is_boolean(pit))
+	if (backend < 0 || confidential < 0 || console < 0 || log_level < 0 ||
+	    !json_is_boolean(pit))
 		return -EINVAL;
 	options->memory_backend = (enum vmm_memory_backend)backend;
+	options->confidential = (enum vmr_confidential)confidential;
 	options->console = (enum vmm_console_kind)console;
 	options->log_level = (enum vmm_log_level)log_level;
 	options->pit = json_is_true(pit);
@@ -379,7 +465,11 @@ static int read_json(struct vmm_options *options, json_t *json)
 	    read_integer(json, "memory", MEMORY_MAX, &options->memory) < 0 ||
 	    read_integer(json, "cpus", VMM_CPUS_MAX, &cpus) < 0)
 		return -EINVAL;
+	if (json_object_get(json, "sev_policy") &&
+	    read_integer(json, "sev_policy", UINT32_MAX, &policy) < 0)
+		return -EINVAL;
 	options->cpus = (unsigned)cpus;
+	options->sev_policy = (uint32_t)policy;
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The options of `vmrelay run`.  They travel to the target of an upgrade as JSON, and those that the
- * guest cannot see may be changed by the flags behind `upgrade NAME --`.
+ * The options of `vmrelay run`.  They travel to the target of an upgrade as JSON, and those that
+ * the guest cannot see may be changed by the flags behind `upgrade NAME --`.
  */
 #ifndef VMM_OPTIONS_H
 #define VMM_OPTIONS_H
@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <vmrelay/sev.h>
 
 #define VMM_NAME_MAX 64
 #define VMM_CPUS_MAX 16
@@ -18,7 +19,7 @@
 enum vmm_memory_backend {
 	VMM_MEMORY_MEMFD,   /* default: sealed memfd */
 	VMM_MEMORY_HUGETLB, /* memfd of 2 MiB huge pages */
-	VMM_MEMORY_FILE,    /* a file on /dev/shm or hugetlbfs, created and unlinked in memory_dir */
+	VMM_MEMORY_FILE, /* a file on /dev/shm or hugetlbfs, created and unlinked in memory_dir */
 	VMM_MEMORY_PRIVATE, /* private anonymous memory: such a VM cannot be upgraded */
 };
 
@@ -33,13 +34,22 @@ struct vmm_options {
 	/* The machine: seen by the guest, fixed for its life. */
 	char *name;
 	char *kernel;
-	char *initrd;	/* may be NULL */
-	char *cmdline;	/* --append; may be NULL */
+	char *initrd;	 /* may be NULL */
+	char *cmdline;	 /* --append; may be NULL */
 	uint64_t memory; /* bytes */
 	unsigned cpus;
 	bool pit; /* in-kernel i8254 */
 	enum vmm_memory_backend memory_backend;
 	char *memory_dir; /* for VMM_MEMORY_FILE */
+	enum vmr_confidential confidential;
+	uint32_t sev_policy;
+
+	/* For the launch of a confidential guest only: files of the guest owner; may be NULL. */
+	char *sev_dh_cert;
+	char *sev_session;
+	char *sev_secret_header;
+	char *sev_secret;
+	uint64_t sev_secret_gpa;
 
 	/* The VMM: an upgrade may change these. */
 	enum vmm_console_kind console;
@@ -69,8 +79,9 @@ json_t *vmm_options_to_json(const struct vmm_options *options);
 int vmm_options_from_json(struct vmm_options *options, json_t *json);
 
 /*
- * Apply the flags behind `upgrade NAME --` (argv[0] is the first flag).  A flag that the guest would
- * see (--memory, --cpus, ...) or that nobody knows fails with -EINVAL and one sentence in text.
+ * Apply the flags behind `upgrade NAME --` (argv[0] is the first flag).  A flag that the guest
+ * would see (--memory, --cpus, ...) or that nobody knows fails with -EINVAL and one sentence in
+ * text.
  */
 int vmm_options_change(struct vmm_options *options, int argc, char **argv, char *text,
 		       size_t text_size);

@@ -35,11 +35,14 @@ static int take_options(struct vmm *vmm, const struct vmr_target *target, int ar
 	size_t len;
 	const char *text = vmr_target_blob(target, VMM_SECTION_OPTIONS, &len);
 	json_t *json = text ? json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+	const char *measurement = json_string_value(json_object_get(json, "measurement"));
 	json_int_t upgrades = json_integer_value(json_object_get(json, "upgrades"));
 	int r = json ? vmm_options_from_json(&vmm->options, json_object_get(json, "options"))
 		     : -EINVAL;
 	char cause[200];
 
+	(void)snprintf(vmm->machine.sev.measurement, sizeof(vmm->machine.sev.measurement), "%s",
+		       measurement ? measurement : "");
 	json_decref(json);
 	if (r < 0 || upgrades < 0 || upgrades >= INT32_MAX) {
 		vmm_error_set(ret_error, VMM_EXIT_REFUSED, "the source's options are malformed");

@@ -118,7 +118,8 @@ static json_t *result(const struct upgrade *upgrade, const char *outcome)
 			 t.entered > t.stop ? (double)(t.entered - t.stop) / NSEC_PER_USEC : 0.0,
 			 "total_us", (double)((t.end ? t.end : t.ready) - t.begin) / NSEC_PER_USEC,
 			 "begin_monotonic_us", (double)t.begin / NSEC_PER_USEC, "confidential",
-			 "none", "phases", phases(&t));
+			 sev_kind_name(vmr_vm_confidential(upgrade->vmm->machine.vm)), "phases",
+			 phases(&t));
 }
 
 static void tell_phase(const struct upgrade *upgrade, const char *name)
@@ -131,8 +132,9 @@ static void tell_phase(const struct upgrade *upgrade, const char *name)
 static int add_blob(struct upgrade *upgrade)
 {
 	struct vmm *vmm = upgrade->vmm;
-	json_t *json = json_pack("{s:o, s:i}", "options", vmm_options_to_json(&vmm->options),
-				 "upgrades", (int)vmm->n_upgrades);
+	json_t *json = json_pack("{s:o, s:i, s:s}", "options", vmm_options_to_json(&vmm->options),
+				 "upgrades", (int)vmm->n_upgrades, "measurement",
+				 vmm->machine.sev.measurement);
 	autofree char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	int r = text ? vmr_source_add_blob(upgrade->source, VMM_SECTION_OPTIONS, text, strlen(text))
 		     : -ENOMEM;

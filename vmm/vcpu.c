@@ -101,6 +101,14 @@ static bool handle_exit(struct vcpu *vcpu)
 	case KVM_EXIT_SHUTDOWN:
 		crash(vcpu, "triple fault");
 		return false;
+	case KVM_EXIT_SYSTEM_EVENT:
+		/* KVM_SYSTEM_EVENT_SEV_TERM: GHCB specification 2.3.1, "termination request". */
+		(void)snprintf(text, sizeof(text),
+			       "vCPU %u: system event %u, first data 0x%llx (of SEV-ES: the guest "
+			       "asked to be terminated)",
+			       vcpu->index, run->system_event.type,
+			       (unsigned long long)run->system_event.data[0]);
+		break;
 	case KVM_EXIT_FAIL_ENTRY:
 		(void)snprintf(text, sizeof(text),
 			       "vCPU %u: the CPU refused to enter the guest, reason 0x%llx",

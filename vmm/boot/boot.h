@@ -17,6 +17,9 @@ struct boot_entry {
 	uint64_t rsp;
 	uint64_t rsi; /* guest-physical address of struct boot_params (the Linux "zero page") */
 	uint64_t cr3;
+	struct boot_range {
+		uint64_t start, end;
+	} image, initrd; /* where they were loaded; the initrd's is empty if there is none */
 };
 
 /* The sentence that an operator sees when an image cannot be booted. */
@@ -38,6 +41,9 @@ int boot_load(const struct vmm_memory *memory, int kernel_fd, int initrd_fd, con
 
 /* GDT and identity map of the first 4 GiB at LAYOUT_GDT and LAYOUT_PAGE_TABLES. */
 int boot_write_page_tables(const struct vmm_memory *memory);
+
+/* Make these page tables, and what they map of RAM, private: c_bit is the mask of the bit. */
+int boot_set_c_bit(const struct vmm_memory *memory, uint64_t c_bit);
 
 /*
  * ACPI 6 tables at LAYOUT_ACPI: RSDP, XSDT, FADT, FACS, DSDT (S5, serial port), MADT for n_cpus

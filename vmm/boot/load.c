@@ -95,6 +95,21 @@ int boot_write_page_tables(const struct vmm_memory *memory)
 	return 0;
 }
 
+int boot_set_c_bit(const struct vmm_memory *memory, uint64_t c_bit)
+{
+	uint64_t *tables = vmm_memory_at(memory, LAYOUT_PAGE_TABLES, (2 + MAPPED_GIB) * PAGE);
+	uint64_t n_large = (boot_low_ram_end(memory) + (2U << 20) - 1) >> 21;
+
+	if (!tables)
+		return -ENOSPC;
+	tables[0] |= c_bit;
+	for (unsigned i = 0; i < MAPPED_GIB; i++)
+		tables[512 + i] |= c_bit;
+	for (uint64_t i = 0; i < n_large; i++)
+		tables[1024 + i] |= c_bit;
+	return 0;
+}
+
 static int load_kernel(const struct vmm_memory *memory, const struct boot_image *image,
 		       struct boot_kernel *ret, struct boot_error *ret_error)
 {
@@ -222,6 +237,9 @@ int boot_load(const struct vmm_memory *memory, int kernel_fd, int initrd_fd, con
 		.rsp = LAYOUT_BOOT_STACK,
 		.rsi = LAYOUT_BOOT_PARAMS,
 		.cr3 = LAYOUT_PAGE_TABLES,
+		.image = {kernel.start, kernel.end},
+		.initrd = {params.hdr.ramdisk_image,
+			   params.hdr.ramdisk_image + (uint64_t)params.hdr.ramdisk_size},
 	};
 	return 0;
 }

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Launching a confidential guest (SEV, SEV-ES): what `run --sev` does beyond a plain VM.
+ *
+ * An ELF guest learns from RDI what it is (enum vmr_confidential), and from RDX the index of its
+ * vCPU: with SEV-ES every vCPU starts at the entry point, the others when the boot vCPU starts
+ * them.
+ */
+#ifndef VMM_SEV_H
+#define VMM_SEV_H
+
+#include <vmrelay/vmrelay.h>
+
+#include "boot/boot.h"
+#include "options.h"
+#include "vmm.h"
+
+#define SEV_MEASUREMENT_TEXT (VMR_SEV_MEASUREMENT_SIZE * 4 / 3)
+
+struct sev {
+	int fd;					    /* /dev/sev */
+	uint64_t c_bit;				    /* mask of the bit that makes a page private */
+	char measurement[SEV_MEASUREMENT_TEXT + 1]; /* base64; empty: none */
+};
+
+#define SEV_INIT                                                                                   \
+	{                                                                                          \
+		.fd = -1                                                                           \
+	}
+
+/* Before the first vCPU.  Nothing for a plain VM. */
+int sev_init(struct sev *sev, struct vmr_vm *vm, int kvm_fd, const struct vmm_options *options,
+	     struct vmm_error *ret_error);
+
+/* When memory and registers are as the guest shall find them: encrypt, measure, finish. */
+int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memory,
+	       const struct boot_entry *entry, const struct vmm_options *options,
+	       struct vmm_error *ret_error);
+
+/* For a VM that came by a relay. */
+void sev_adopt(struct sev *sev, struct vmr_vm *vm);
+
+void sev_done(struct sev *sev);
+
+const char *sev_kind_name(enum vmr_confidential kind); /* "none", "sev", "sev-es" */
+
+#endif
