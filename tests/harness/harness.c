@@ -379,6 +379,11 @@ static bool all_count(const struct h_vm *vm, unsigned timeout_ms)
 	return false;
 }
 
+const char *h_confidential(void)
+{
+	return getenv("VMRELAY_CONFIDENTIAL");
+}
+
 bool h_vm_start(struct h_vm *vm, const char *program, unsigned cpus, const char *cmdline,
 		const char *const options[])
 {
@@ -397,6 +402,8 @@ bool h_vm_start(struct h_vm *vm, const char *program, unsigned cpus, const char 
 	argv[n++] = h_guest("ticker");
 	argv[n++] = "--cpus";
 	argv[n++] = cpus_text;
+	if (h_confidential())
+		argv[n++] = strcmp(h_confidential(), "sev") == 0 ? "--sev" : "--sev-es";
 	if (cmdline) {
 		argv[n++] = "--append";
 		argv[n++] = cmdline;
@@ -487,9 +494,12 @@ int h_vm_upgrade(const struct h_vm *vm, const char *program)
 	int status = h_vmrelay(&result, "upgrade", vm->name, "--json", "--vmm",
 			       program ? program : h_program());
 	const char *how = json_string_value(json_object_get(result, "result"));
+	const char *kind = json_string_value(json_object_get(result, "confidential"));
+	const char *expected = h_confidential() ? h_confidential() : "none";
 	int after = pid_in(result, "target");
 	bool ok = check(status == 0, "upgrade exited with %d", status) &&
 		  check(how && strcmp(how, "done") == 0, "the result is %s", how ? how : "none") &&
+		  check(kind && strcmp(kind, expected) == 0, "it is said to be %s", kind) &&
 		  check(pid_in(result, "source") == before && after > 0 && after != before &&
 				h_vm_pid(vm) == after,
 			"pids: before %d, from %d to %d, after %d", before,

@@ -108,6 +108,9 @@ bool h_vm_ticks(const struct h_vm *vm);
  */
 int h_vm_upgrade(const struct h_vm *vm, const char *program);
 
+/* "sev" or "sev-es" if VMs are to be confidential (VMRELAY_CONFIDENTIAL), or NULL. */
+const char *h_confidential(void);
+
 /* Watching the counters: as a real-time thread, if that is allowed. */
 struct h_observer;
 struct h_observer *h_observer_start(const struct h_vm *vm);

@@ -193,6 +193,8 @@ int main(void)
 	h_init();
 	for (unsigned cpus = 1; cpus <= 4; cpus *= 2)
 		chain("", cpus, hops, plain);
+	if (h_confidential())
+		return h_done();
 	chain("", 16, few, plain);
 	chain_hugetlb(few);
 	chain(", memory in /dev/shm", 2, few, file);

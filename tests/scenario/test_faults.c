@@ -43,63 +43,71 @@ struct cell {
 	unsigned exits; /* that are right */
 	/* A frozen process is let go on: the source always, the target if it owns the guest. */
 	enum { NOT_FROZEN, FROZEN_IS_KILLED, FROZEN_GOES_ON, FROZEN_IS_OVERTAKEN } freeze;
+	bool is_confidential; /* there is such a step for confidential guests only */
 };
 
 static const struct cell cells[] = {
 	/* The guest dies with its source as long as its state is not complete, */
-	{SOURCE, "source-hello:kill", LOST, NOT_FROZEN},
-	{SOURCE, "source-offered:kill", LOST, NOT_FROZEN},
-	{SOURCE, "source-ready:kill", LOST, NOT_FROZEN},
-	{SOURCE, "source-kicked:kill", LOST, NOT_FROZEN},
-	{SOURCE, "source-save-vcpu:kill", LOST, NOT_FROZEN},
-	{SOURCE, "source-save-vm:kill", LOST, NOT_FROZEN},
+	{SOURCE, "source-hello:kill", LOST, NOT_FROZEN, false},
+	{SOURCE, "source-offered:kill", LOST, NOT_FROZEN, false},
+	{SOURCE, "source-ready:kill", LOST, NOT_FROZEN, false},
+	{SOURCE, "source-kicked:kill", LOST, NOT_FROZEN, false},
+	{SOURCE, "source-save-vcpu:kill", LOST, NOT_FROZEN, false},
+	{SOURCE, "source-save-vm:kill", LOST, NOT_FROZEN, false},
 	/* which source-saved does not tell: the vCPU threads may be slower, as here, */
-	{SOURCE, "source-save-vcpu:sleep=1000,source-saved:kill", LOST, NOT_FROZEN},
+	{SOURCE, "source-save-vcpu:sleep=1000,source-saved:kill", LOST, NOT_FROZEN, false},
 	/* or faster: then the target goes on without it. */
-	{SOURCE, "source-save-vm:sleep=500,source-saved:kill", DONE, NOT_FROZEN},
-	{SOURCE, "source-saved:kill", DONE | LOST, NOT_FROZEN},
+	{SOURCE, "source-save-vm:sleep=500,source-saved:kill", DONE, NOT_FROZEN, false},
+	{SOURCE, "source-saved:kill", DONE | LOST, NOT_FROZEN, false},
 
-	{SOURCE, "source-hello:fail", REFUSED, NOT_FROZEN},
-	{SOURCE, "source-offered:fail", REFUSED, NOT_FROZEN},
-	{SOURCE, "source-ready:fail", REFUSED, NOT_FROZEN},
-	{SOURCE, "source-save-vcpu:fail", KEPT, NOT_FROZEN},
-	{SOURCE, "source-save-vm:fail", KEPT, NOT_FROZEN},
+	{SOURCE, "source-hello:fail", REFUSED, NOT_FROZEN, false},
+	{SOURCE, "source-offered:fail", REFUSED, NOT_FROZEN, false},
+	{SOURCE, "source-ready:fail", REFUSED, NOT_FROZEN, false},
+	{SOURCE, "source-save-vcpu:fail", KEPT, NOT_FROZEN, false},
+	{SOURCE, "source-save-vm:fail", KEPT, NOT_FROZEN, false},
 
 	/* A source that was frozen goes on where it was; its deadline may have passed. */
-	{SOURCE, "source-hello:stop", DONE, FROZEN_GOES_ON},
-	{SOURCE, "source-offered:stop", DONE, FROZEN_GOES_ON},
-	{SOURCE, "source-ready:stop", DONE, FROZEN_GOES_ON},
-	{SOURCE, "source-kicked:stop", DONE | KEPT, FROZEN_GOES_ON},
-	{SOURCE, "source-save-vcpu:stop", DONE | KEPT, FROZEN_GOES_ON},
-	{SOURCE, "source-save-vm:stop", DONE | KEPT, FROZEN_GOES_ON},
-	{SOURCE, "source-save-vcpu:sleep=1000,source-saved:stop", DONE | KEPT, FROZEN_GOES_ON},
-	{SOURCE, "source-save-vm:sleep=500,source-saved:stop", DONE, FROZEN_IS_OVERTAKEN},
+	{SOURCE, "source-hello:stop", DONE, FROZEN_GOES_ON, false},
+	{SOURCE, "source-offered:stop", DONE, FROZEN_GOES_ON, false},
+	{SOURCE, "source-ready:stop", DONE, FROZEN_GOES_ON, false},
+	{SOURCE, "source-kicked:stop", DONE | KEPT, FROZEN_GOES_ON, false},
+	{SOURCE, "source-save-vcpu:stop", DONE | KEPT, FROZEN_GOES_ON, false},
+	{SOURCE, "source-save-vm:stop", DONE | KEPT, FROZEN_GOES_ON, false},
+	{SOURCE, "source-save-vcpu:sleep=1000,source-saved:stop", DONE | KEPT, FROZEN_GOES_ON,
+	 false},
+	{SOURCE, "source-save-vm:sleep=500,source-saved:stop", DONE, FROZEN_IS_OVERTAKEN, false},
 
 	/* Without its target the guest stays, until the target has entered it. */
-	{TARGET, "target-accepted:kill", REFUSED, NOT_FROZEN},
-	{TARGET, "target-built:kill", REFUSED, NOT_FROZEN},
-	{TARGET, "target-ready:kill", REFUSED, NOT_FROZEN},
-	{TARGET, "target-load-vm:kill", KEPT, NOT_FROZEN},
-	{TARGET, "target-load-vcpu:kill", KEPT, NOT_FROZEN},
-	{TARGET, "target-loaded:kill", KEPT, NOT_FROZEN},
-	{TARGET, "target-owner:kill", KEPT, NOT_FROZEN},
-	{TARGET, "target-entered:kill", LOST, NOT_FROZEN},
+	{TARGET, "target-accepted:kill", REFUSED, NOT_FROZEN, false},
+	{TARGET, "target-built:kill", REFUSED, NOT_FROZEN, false},
+	{TARGET, "target-ready:kill", REFUSED, NOT_FROZEN, false},
+	{TARGET, "target-load-vm:kill", KEPT, NOT_FROZEN, false},
+	{TARGET, "target-load-vcpu:kill", KEPT, NOT_FROZEN, false},
+	{TARGET, "target-loaded:kill", KEPT, NOT_FROZEN, false},
+	{TARGET, "target-owner:kill", KEPT, NOT_FROZEN, false},
+	/* It may have said so before it dies. */
+	{TARGET, "target-entered:kill", DONE | LOST, NOT_FROZEN, false},
 
-	{TARGET, "target-accepted:fail", REFUSED, NOT_FROZEN},
-	{TARGET, "target-built:fail", REFUSED, NOT_FROZEN},
-	{TARGET, "target-ready:fail", REFUSED, NOT_FROZEN},
-	{TARGET, "target-load-vm:fail", KEPT, NOT_FROZEN},
-	{TARGET, "target-load-vcpu:fail", KEPT, NOT_FROZEN},
-	{TARGET, "target-loaded:fail", KEPT, NOT_FROZEN},
+	{TARGET, "target-accepted:fail", REFUSED, NOT_FROZEN, false},
+	{TARGET, "target-built:fail", REFUSED, NOT_FROZEN, false},
+	{TARGET, "target-ready:fail", REFUSED, NOT_FROZEN, false},
+	{TARGET, "target-load-vm:fail", KEPT, NOT_FROZEN, false},
+	{TARGET, "target-load-vcpu:fail", KEPT, NOT_FROZEN, false},
+	{TARGET, "target-loaded:fail", KEPT, NOT_FROZEN, false},
 
-	{TARGET, "target-accepted:stop", REFUSED, FROZEN_IS_KILLED},
-	{TARGET, "target-built:stop", REFUSED, FROZEN_IS_KILLED},
-	{TARGET, "target-ready:stop", REFUSED, FROZEN_IS_KILLED},
-	{TARGET, "target-load-vm:stop", KEPT, FROZEN_IS_KILLED},
-	{TARGET, "target-load-vcpu:stop", KEPT, FROZEN_IS_KILLED},
-	{TARGET, "target-loaded:stop", KEPT, FROZEN_IS_KILLED},
-	{TARGET, "target-owner:stop", KEPT, FROZEN_IS_KILLED},
-	{TARGET, "target-entered:stop", DONE, FROZEN_GOES_ON},
+	{TARGET, "target-accepted:stop", REFUSED, FROZEN_IS_KILLED, false},
+	{TARGET, "target-built:stop", REFUSED, FROZEN_IS_KILLED, false},
+	{TARGET, "target-ready:stop", REFUSED, FROZEN_IS_KILLED, false},
+	{TARGET, "target-load-vm:stop", KEPT, FROZEN_IS_KILLED, false},
+	{TARGET, "target-load-vcpu:stop", KEPT, FROZEN_IS_KILLED, false},
+	{TARGET, "target-loaded:stop", KEPT, FROZEN_IS_KILLED, false},
+	{TARGET, "target-owner:stop", KEPT, FROZEN_IS_KILLED, false},
+	/* The kernel has moved the guest's context: the source gets it back from the target's VM.
+	 */
+	{TARGET, "target-moved:kill", KEPT, NOT_FROZEN, true},
+	{TARGET, "target-moved:fail", KEPT, NOT_FROZEN, true},
+	{TARGET, "target-moved:stop", KEPT, FROZEN_IS_KILLED, true},
+	{TARGET, "target-entered:stop", DONE, FROZEN_GOES_ON, false},
 };
 
 static bool await_state(int pid, char state)
@@ -228,7 +236,7 @@ static void try_cell(const struct cell *cell, unsigned cpus)
 		(void)check(json_integer_value(json_object_get(result, "exit")) == status,
 			    "the JSON has another exit code");
 	}
-	if (status == 7) {
+	if (status == 7 || strcmp(cell->fault, "target-entered:kill") == 0) {
 		check_lost(&vm);
 		h_vm_forget(&vm);
 	} else {
@@ -252,7 +260,8 @@ int main(void)
 	h_init();
 	for (unsigned cpus = from; cpus <= to; cpus++)
 		for (size_t i = 0; i < sizeof(cells) / sizeof(cells[0]); i++)
-			if (!only || strncmp(cells[i].fault, only, strlen(only)) == 0)
+			if ((!only || strncmp(cells[i].fault, only, strlen(only)) == 0) &&
+			    (!cells[i].is_confidential || h_confidential()))
 				try_cell(&cells[i], cpus);
 	return h_done();
 }

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What is special about confidential guests; that they can be upgraded like others is shown by the
+ * other scenarios, run with VMRELAY_CONFIDENTIAL.  Needs a host with SEV, such as the rig.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "harness.h"
+#include "kvm/cleanup.h"
+
+#define WAIT_MS 30000
+#define STEP	0x9e3779b97f4a7c15ULL /* as in guests/ticker/loop.S */
+#define AREA	"/memfd:vmrelay-state (deleted)"
+
+static const char *const options[] = {"--memory", "16M", NULL};
+
+static void set_kind(const char *kind)
+{
+	(void)setenv("VMRELAY_CONFIDENTIAL", kind, 1);
+}
+
+/* The state area of a frozen source, whole. */
+static uint8_t *read_area(int pid, size_t *ret_len)
+{
+	char dir_path[64], path[512], target[256];
+	struct dirent *entry;
+	uint8_t *area = NULL;
+	DIR *dir;
+
+	(void)snprintf(dir_path, sizeof(dir_path), "/proc/%d/fd", pid);
+	dir = opendir(dir_path);
+	while (dir && !area && (entry = readdir(dir))) {
+		ssize_t n;
+
+		(void)snprintf(path, sizeof(path), "%s/%s", dir_path, entry->d_name);
+		n = readlink(path, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		if (strcmp(target, AREA) != 0)
+			continue;
+
+		autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+		struct stat st;
+
+		if (fd < 0 || fstat(fd, &st) < 0)
+			continue;
+		area = malloc((size_t)st.st_size);
+		if (area && pread(fd, area, (size_t)st.st_size, 0) == st.st_size)
+			*ret_len = (size_t)st.st_size;
+	}
+	if (dir)
+		(void)closedir(dir);
+	return area;
+}
+
+/* How many of the values that the guest keeps in general registers are in there? */
+static unsigned count_values(const struct h_vm *vm, const uint8_t *area, size_t len)
+{
+	unsigned n = 0;
+
+	for (unsigned cpu = 0; cpu < vm->cpus; cpu++)
+		for (uint64_t round = vm->slot[cpu].rounds; round <= vm->slot[cpu].rounds + 1;
+		     round++)
+			for (uint64_t word = 3; word < 16; word++) {
+				uint64_t value = round * STEP + word;
+
+				n += memmem(area, len, &value, sizeof(value)) != NULL;
+			}
+	return n;
+}
+
+/* Look into the state area when everything is in it, and no vCPU runs. */
+static void test_registers(const char *kind, bool are_seen)
+{
+	struct h_process upgrade;
+	struct h_vm vm;
+
+	set_kind(kind);
+	h_set_fault("source-save-vm:sleep=500,source-saved:stop");
+	if (h_vm_start(&vm, h_build("vmrelay-faulty"), 2, NULL, options)) {
+		int pid = h_vm_pid(&vm);
+		size_t len = 0;
+
+		/* The target is the ordinary build, and is stopped before it can take over. */
+		h_set_fault("target-load-vm:sleep=3000");
+		h_start(&upgrade, h_program(), "upgrade", vm.name, "--vmm",
+			h_build("vmrelay-faulty"));
+		h_set_fault(NULL);
+		for (unsigned ms = 0; ms < WAIT_MS && h_process_state(pid) != 'T'; ms++)
+			h_sleep_ms(1);
+
+		uint8_t *area = read_area(pid, &len);
+		unsigned n = area ? count_values(&vm, area, len) : 0;
+
+		(void)check(area && len > 0, "there is no state area");
+		h_note("%s: %u of the guest's register values in a state area of %zu bytes", kind,
+		       n, len);
+		(void)check(are_seen ? n >= 2 * 10 : n == 0, "%u values were seen", n);
+		free(area);
+		(void)kill(pid, SIGCONT);
+		(void)check(h_wait(&upgrade, WAIT_MS) == 0, "the upgrade failed");
+		(void)check(h_vm_is_alive(&vm) && h_vm_ticks(&vm), "the guest does not go on");
+	}
+	h_set_fault(NULL);
+	h_vm_stop(&vm);
+	h_test("%s: the guest's registers are %sseen", kind, are_seen ? "" : "not ");
+}
+
+static void test_measurement(const char *kind)
+{
+	char before[80] = "", after[80] = "";
+	struct h_vm vm;
+
+	set_kind(kind);
+	if (h_vm_start(&vm, NULL, 1, NULL, options)) {
+		for (unsigned i = 0; i < 2; i++) {
+			json_t *status = NULL;
+			const char *text;
+
+			(void)h_vmrelay(&status, "status", vm.name, "--json");
+			text = json_string_value(json_object_get(status, "measurement"));
+			(void)snprintf(i == 0 ? before : after, sizeof(before), "%s",
+				       text ? text : "");
+			json_decref(status);
+			if (i == 0)
+				(void)check(h_vm_upgrade(&vm, NULL) > 0, "the upgrade failed");
+		}
+		(void)check(strlen(before) == 64 && strcmp(before, after) == 0,
+			    "the measurement was '%s' and is '%s'", before, after);
+	}
+	h_vm_stop(&vm);
+	h_test("%s: the measurement of the launch is known after an upgrade", kind);
+}
+
+int main(void)
+{
+	if (!h_kvm_is_usable())
+		return h_skip_all("there is no usable /dev/kvm");
+	if (access("/dev/sev", R_OK | W_OK) < 0)
+		return h_skip_all("there is no /dev/sev: this host has no SEV (the rig has)");
+	h_init();
+	test_registers("sev", true);
+	test_registers("sev-es", false);
+	test_measurement("sev");
+	test_measurement("sev-es");
+	return h_done();
+}
