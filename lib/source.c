@@ -656,6 +656,8 @@ static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
 			is_dead = target_is_dead(source, REAP_TIMEOUT_MS);
 		if (vm_is_dead(source->vm) && bring_back(source, ret_error) < 0)
 			return VMR_OUTCOME_LOST;
+		/* The last of the target's VM, which would go on taking events from the irqfds. */
+		source->target_vm_fd = close_fd(source->target_vm_fd);
 	}
 	r = vm_bind_irqfds(source->vm);
 

@@ -115,13 +115,16 @@ static volatile uint8_t *ghcb_of(unsigned cpu)
 
 void confidential_init_cpu(unsigned cpu)
 {
-	/* A launch does not put the FPU's reset state into the VMSA. */
+	if (confidential == SEV_ES)
+		write_msr(MSR_GHCB, (uintptr_t)ghcb_of(cpu));
+}
+
+void confidential_init_fpu(void)
+{
 	const uint32_t mxcsr = 0x1f80;
 
-	if (confidential != SEV_ES)
-		return;
-	__asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
-	write_msr(MSR_GHCB, (uintptr_t)ghcb_of(cpu));
+	if (confidential == SEV_ES)
+		__asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
 }
 
 static void put(volatile uint8_t *ghcb, unsigned offset, uint64_t value)

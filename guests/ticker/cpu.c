@@ -124,6 +124,7 @@ void cpu_init(unsigned cpu, bool avx)
 	__asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
 	cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT | (avx ? CR4_OSXSAVE : 0);
 	__asm__ volatile("mov %0, %%cr4" : : "r"(cr4));
+	confidential_init_fpu();
 	if (avx)
 		__asm__ volatile("xsetbv" : : "a"(XCR0_AVX), "d"(0), "c"(0));
 

@@ -77,6 +77,7 @@ extern enum confidential confidential;
 
 void confidential_init(enum confidential kind); /* on the boot vCPU, first of all */
 void confidential_init_cpu(unsigned cpu);	/* on each */
+void confidential_init_fpu(void); /* a launch does not put the FPU's reset state into the VMSA */
 void confidential_cpuid(uint32_t leaf, uint32_t ret[4]);
 uint32_t confidential_in(uint16_t port, unsigned bytes);
 void confidential_out(uint16_t port, unsigned bytes, uint32_t value);
