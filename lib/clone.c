@@ -13,11 +13,6 @@
 #include "state.h"
 #include "vm.h"
 
-bool vm_is_dead(const struct vmr_vm *vm)
-{
-	return kvm_vm_check_extension(vm->vm_fd, KVM_CAP_USER_MEMORY) == -EIO;
-}
-
 static int clone_chips(const struct vmr_vm *vm, struct vmr_vm *clone, struct vmr_error *ret_error)
 {
 	int r = 0;

@@ -87,6 +87,11 @@ enum vmr_confidential vmr_vm_confidential(const struct vmr_vm *vm)
 	return vm->sev.kind;
 }
 
+bool vmr_vm_is_dead(const struct vmr_vm *vm)
+{
+	return kvm_vm_check_extension(vm->vm_fd, KVM_CAP_USER_MEMORY) == -EIO;
+}
+
 void vmr_sev_set_fd(struct vmr_vm *vm, int sev_fd)
 {
 	vm->sev.fd = sev_fd;

@@ -652,9 +652,9 @@ static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
 		 * KVM moves the context in one piece.  Once the target is dead, or has moved it, it
 		 * is clear where it is.
 		 */
-		while (!is_dead && !vm_is_dead(source->vm))
+		while (!is_dead && !vmr_vm_is_dead(source->vm))
 			is_dead = target_is_dead(source, REAP_TIMEOUT_MS);
-		if (vm_is_dead(source->vm) && bring_back(source, ret_error) < 0)
+		if (vmr_vm_is_dead(source->vm) && bring_back(source, ret_error) < 0)
 			return VMR_OUTCOME_LOST;
 		/* The last of the target's VM, which would go on taking events from the irqfds. */
 		source->target_vm_fd = close_fd(source->target_vm_fd);

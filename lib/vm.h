@@ -101,8 +101,6 @@ int vm_unbind_irqfds(const struct vmr_vm *vm);
 /* Raise each once: for events that may have gone to another VM. */
 void vm_ring_irqfds(const struct vmr_vm *vm);
 
-/* Is it dead for KVM, as the source of a moved context is? */
-bool vm_is_dead(const struct vmr_vm *vm);
 /* A new VM of the same record in the same process, on the same memory; irqfds are not bound. */
 int vm_clone(const struct vmr_vm *vm, struct vmr_vm **ret, struct vmr_error *ret_error);
 /*

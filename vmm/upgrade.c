@@ -107,19 +107,20 @@ static json_t *phases(const struct vmr_times *t)
 
 static json_t *result(const struct upgrade *upgrade, const char *outcome)
 {
+	const struct vmr_vm *vm = upgrade->vmm->machine.vm;
 	const struct vmr_peer *peer = vmr_source_peer(upgrade->source);
 	struct vmr_times t;
 
 	vmr_source_times(upgrade->source, &t);
-	return json_pack("{s:s, s:s, s:{s:i, s:s}, s:{s:i, s:s}, s:f, s:f, s:f, s:s, s:o}", "vm",
-			 upgrade->vmm->options.name, "result", outcome, "source", "pid",
+	return json_pack("{s:s, s:s, s:{s:i, s:s}, s:{s:i, s:s}, s:f, s:f, s:f, s:s, s:b, s:o}",
+			 "vm", upgrade->vmm->options.name, "result", outcome, "source", "pid",
 			 (int)getpid(), "version", VMRELAY_VERSION, "target", "pid", peer->pid,
 			 "version", peer->version, "downtime_us",
 			 t.entered > t.stop ? (double)(t.entered - t.stop) / NSEC_PER_USEC : 0.0,
 			 "total_us", (double)((t.end ? t.end : t.ready) - t.begin) / NSEC_PER_USEC,
 			 "begin_monotonic_us", (double)t.begin / NSEC_PER_USEC, "confidential",
-			 sev_kind_name(vmr_vm_confidential(upgrade->vmm->machine.vm)), "phases",
-			 phases(&t));
+			 sev_kind_name(vmr_vm_confidential(vm)), "source_vm_dead",
+			 vmr_vm_is_dead(vm), "phases", phases(&t));
 }
 
 static void tell_phase(const struct upgrade *upgrade, const char *name)

@@ -11,6 +11,7 @@
 #ifndef VMRELAY_SEV_H
 #define VMRELAY_SEV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <vmrelay/error.h>
@@ -44,6 +45,9 @@ enum vmr_sev_state {
 int vmr_sev_init(struct vmr_vm *vm, enum vmr_confidential kind, int sev_fd,
 		 struct vmr_error *ret_error);
 enum vmr_confidential vmr_vm_confidential(const struct vmr_vm *vm);
+/* Does KVM answer -EIO to whatever it is asked of this VM?  So it is after its context was moved.
+ */
+bool vmr_vm_is_dead(const struct vmr_vm *vm);
 /* /dev/sev for a VM that vmr_target_build() has built; borrowed as above. */
 void vmr_sev_set_fd(struct vmr_vm *vm, int sev_fd);
 

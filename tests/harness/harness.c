@@ -500,6 +500,9 @@ int h_vm_upgrade(const struct h_vm *vm, const char *program)
 	bool ok = check(status == 0, "upgrade exited with %d", status) &&
 		  check(how && strcmp(how, "done") == 0, "the result is %s", how ? how : "none") &&
 		  check(kind && strcmp(kind, expected) == 0, "it is said to be %s", kind) &&
+		  check(json_is_true(json_object_get(result, "source_vm_dead")) ==
+				(h_confidential() != NULL),
+			"the source's VM is %s", h_confidential() ? "not dead" : "dead") &&
 		  check(pid_in(result, "source") == before && after > 0 && after != before &&
 				h_vm_pid(vm) == after,
 			"pids: before %d, from %d to %d, after %d", before,

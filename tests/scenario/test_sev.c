@@ -15,9 +15,11 @@
 #include "harness.h"
 #include "kvm/cleanup.h"
 
-#define WAIT_MS 30000
-#define STEP	0x9e3779b97f4a7c15ULL /* as in guests/ticker/loop.S */
-#define AREA	"/memfd:vmrelay-state (deleted)"
+#define WAIT_MS	  30000
+#define ASIDS_MAX 32
+#define ROUNDS	  50
+#define STEP	  0x9e3779b97f4a7c15ULL /* as in guests/ticker/loop.S */
+#define AREA	  "/memfd:vmrelay-state (deleted)"
 
 static const char *const options[] = {"--memory", "16M", NULL};
 
@@ -90,7 +92,7 @@ static void test_registers(const char *kind, bool are_seen)
 		/* The target is the ordinary build, and is stopped before it can take over. */
 		h_set_fault("target-load-vm:sleep=3000");
 		h_start(&upgrade, h_program(), "upgrade", vm.name, "--vmm",
-			h_build("vmrelay-faulty"));
+			h_build("vmrelay-faulty"), "--max-downtime", "30000");
 		h_set_fault(NULL);
 		for (unsigned ms = 0; ms < WAIT_MS && h_process_state(pid) != 'T'; ms++)
 			h_sleep_ms(1);
@@ -138,6 +140,55 @@ static void test_measurement(const char *kind)
 	h_test("%s: the measurement of the launch is known after an upgrade", kind);
 }
 
+/* One guest more, on the build that runs it by default; false: it was refused. */
+static bool start_one(struct h_vm *vm, unsigned n, json_t **ret)
+{
+	char name[32];
+
+	(void)snprintf(name, sizeof(name), "asid-%u", n);
+	(void)snprintf(vm->name, sizeof(vm->name), "%s", name);
+	vm->cpus = 1;
+	vm->slot = NULL;
+	return h_vmrelay(ret, "run", "--detach", "--json", "--name", name, "--kernel",
+			 h_guest("ticker"), "--memory", "8M",
+			 strcmp(h_confidential(), "sev") == 0 ? "--sev" : "--sev-es") == 0;
+}
+
+/* A move needs no ASID of its own, and none is lost over many lives. */
+static void test_asids(const char *kind)
+{
+	struct h_vm vms[ASIDS_MAX + 1];
+	json_t *result = NULL;
+	unsigned n = 0;
+
+	set_kind(kind);
+	while (n <= ASIDS_MAX && start_one(&vms[n], n, &result)) {
+		json_decref(result);
+		result = NULL;
+		n++;
+	}
+	(void)check(n > 0 && n <= ASIDS_MAX, "%u guests were started", n);
+	(void)h_error_has(result, "no free ASID");
+	json_decref(result);
+	if (n > 0 && h_vm_watch(&vms[0]))
+		(void)check(h_vm_upgrade(&vms[0], NULL) > 0 && h_vm_is_alive(&vms[0]),
+			    "no upgrade is possible without a free ASID");
+	for (unsigned i = 0; i < n; i++)
+		h_vm_stop(&vms[i]);
+	(void)check(h_processes_are(0), "a process is left");
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		result = NULL;
+		if (!check(start_one(&vms[0], 0, &result) && h_vm_watch(&vms[0]) &&
+				   h_vm_upgrade(&vms[0], NULL) > 0,
+			   "round %u failed", i))
+			break;
+		json_decref(result);
+		h_vm_stop(&vms[0]);
+	}
+	h_test("%s: %u ASIDs, an upgrade with none free, and %d lives", kind, n, ROUNDS);
+}
+
 int main(void)
 {
 	if (!h_kvm_is_usable())
@@ -149,5 +200,7 @@ int main(void)
 	test_registers("sev-es", false);
 	test_measurement("sev");
 	test_measurement("sev-es");
+	test_asids("sev");
+	test_asids("sev-es");
 	return h_done();
 }

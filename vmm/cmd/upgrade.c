@@ -360,13 +360,16 @@ static int succeed(const struct upgrade *upgrade, json_t *result)
 			     upgrade->cmd.name, CMD_TEXT(target, "version"),
 			     CMD_TEXT(source, "version"), CMD_TEXT(source, "pid"));
 	else
-		(void)printf("%s: %s from %s (pid %s) to %s (pid %s), downtime %s, total %s%s\n",
+		(void)printf("%s: %s from %s (pid %s) to %s (pid %s), downtime %s, total %s%s%s\n",
 			     upgrade->cmd.name, upgrade->is_rollback ? "rolled back" : "upgraded",
 			     CMD_TEXT(source, "version"), CMD_TEXT(source, "pid"),
 			     CMD_TEXT(target, "version"), CMD_TEXT(target, "pid"),
 			     FORMAT_US(result, "downtime_us"), FORMAT_US(result, "total_us"),
 			     json_is_true(json_object_get(result, "source_died"))
 				     ? " (the source died on the way)"
+				     : "",
+			     json_is_true(json_object_get(result, "source_vm_dead"))
+				     ? "; KVM moved its encrypted context, and the old VM is dead"
 				     : "");
 	json_decref(result);
 	return VMM_EXIT_OK;

@@ -553,6 +553,56 @@ static void test_missing_fds(void **state)
 	}
 }
 
+/* A confidential guest, as far as a host without SEV lets it be described. */
+static void test_confidential(void **state)
+{
+	struct fixture *f = *state;
+	struct vm_sev *sev = &f->machine.vm->sev;
+	struct description description;
+	struct vmr_error error;
+	struct vmr_vm *vm;
+
+	*sev = (struct vm_sev){
+		.kind = VMR_CONFIDENTIAL_SEV_ES, .fd = 77, .handle = 5, .policy = 0x15};
+	assert_int_equal(describe_check(f->machine.vm, &error), -EBUSY);
+	assert_string_equal(error.text, "the confidential guest is still being launched");
+	sev->is_launched = true;
+	assert_int_equal(describe_check(f->machine.vm, &error), 0);
+
+	machine_describe(f->machine.vm, &description);
+	assert_int_equal(machine_build(&f->machine, description.bytes, description.len,
+				       &description.fds, &vm, &error),
+			 0);
+	assert_int_equal(vmr_vm_confidential(vm), VMR_CONFIDENTIAL_SEV_ES);
+	assert_int_equal(vm->sev.handle, 5);
+	assert_int_equal(vm->sev.policy, 0x15);
+	assert_true(vm->sev.is_launched && vm->sev.is_moved);
+	assert_int_equal(vm->sev.fd, -1);
+	assert_false(vmr_vm_is_dead(vm));
+	(void)vmr_vm_free(vm);
+
+	/* What no launch makes. */
+	struct section_reader r = {description.bytes, description.len};
+	struct section s;
+	uint32_t *kind = NULL;
+
+	while (section_next(&r, &s) > 0)
+		if (s.header.type == SECTION_SEV)
+			kind = (uint32_t *)(uintptr_t)s.payload;
+	assert_non_null(kind);
+	for (*kind = 0; *kind < 5; (*kind)++) {
+		bool is_known = *kind == VMR_CONFIDENTIAL_SEV || *kind == VMR_CONFIDENTIAL_SEV_ES;
+
+		assert_int_equal(machine_build(&f->machine, description.bytes, description.len,
+					       &description.fds, &vm, &error),
+				 is_known ? 0 : -EBADMSG);
+		if (is_known)
+			(void)vmr_vm_free(vm);
+	}
+	description_free(&description);
+	*sev = (struct vm_sev){.fd = -1};
+}
+
 /* Brute force: every word of the description is something else; of long tables, some words. */
 static void test_every_word(void **state)
 {
@@ -610,6 +660,7 @@ int main(void)
 		full(test_unknown_section),
 		small(test_cut_off),
 		full(test_missing_fds),
+		full(test_confidential),
 		small(test_every_word),
 	};
 	const char *why_not = machine_why_not();

@@ -568,7 +568,7 @@ static void test_clone_takes_the_place(void **state)
 	assert_int_equal(vm->vcpus[2].fd, vcpu_fd);
 	assert_ptr_equal(vm->vcpus[2].run, run);
 	assert_true(fcntl(vm_fd, F_GETFD) & FD_CLOEXEC);
-	assert_false(vm_is_dead(vm));
+	assert_false(vmr_vm_is_dead(vm));
 	for (unsigned i = 0; i < 3; i++) {
 		struct blob after = save_vcpu(vm, i);
 
