@@ -114,7 +114,7 @@ int vmr_sev_register_region(struct vmr_vm *vm, void *hva, uint64_t size,
 static int expect_state(const struct vmr_vm *vm, const char *step, enum vmr_sev_state state,
 			struct vmr_error *ret_error)
 {
-	struct vmr_sev_status status;
+	struct vmr_sev_status status = {0};
 	int r = vmr_sev_status(vm, &status, ret_error);
 
 	if (r == 0 && (status.state != state || status.handle != vm->sev.handle ||

@@ -178,7 +178,7 @@ int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memo
 	       const struct boot_entry *entry, const struct vmm_options *options,
 	       struct vmm_error *ret_error)
 {
-	uint8_t measurement[VMR_SEV_MEASUREMENT_SIZE];
+	uint8_t measurement[VMR_SEV_MEASUREMENT_SIZE] = {0};
 	struct vmr_error error = {.text = ""};
 	int r;
 

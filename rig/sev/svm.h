@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * svm.h - what the parts of vmrelay_svm share
+ */
+#ifndef RIG_SVM_H
+#define RIG_SVM_H
+
+#include <linux/kvm_host.h>
+#include <linux/module.h>
+#include <asm/svm.h>
+
+/*
+ * enter.S: one VMRUN with VMLOAD and VMSAVE around it.  @regs in the order of asm/kvm_vcpu_regs.h;
+ * RAX and RSP are in the VMCB.
+ */
+asmlinkage void svm_enter(unsigned long *regs, phys_addr_t vmcb_pa, phys_addr_t host_save_pa);
+
+/*
+ * btf.c: offset of @member in struct @type of a kernel module, or a negative errno.  @own_btf is
+ * the module's, @base_btf the kernel's.
+ */
+long btf_offset(const void *own_btf, size_t own_len, const void *base_btf, const char *type,
+		const char *member);
+
+#endif
