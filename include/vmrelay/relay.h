@@ -133,8 +133,9 @@ int vmr_source_offer(struct vmr_source *source, struct vmr_error *ret_error);
 /*
  * Stop the guest, save it, and see it run in the target or in this process.  Blocks for as long as
  * the guest is stopped, at most about max_downtime_ms.  Returns the outcome; ret_error says why it
- * is not DONE.  After KEPT the VMM lets its vCPU threads run again; after DONE it must never run
- * them and closes the VM.  A vCPU thread may still be in vmr_source_save_vcpu() when this returns:
+ * is not DONE.  After KEPT the VMM lets its vCPU threads run again (of a confidential guest there may
+ * be a new VM behind the fds and run pages of the old one); after DONE it must never run them and
+ * closes the VM.  A vCPU thread may still be in vmr_source_save_vcpu() when this returns:
  * free the source when none is.
  */
 enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *ret_error);
