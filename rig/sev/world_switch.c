@@ -4,23 +4,23 @@
  *
  * Theory of operation.  kvm_amd enters a guest through __svm_vcpu_run() or, with SEV-ES,
  * __svm_sev_es_vcpu_run(), a few instructions around VMRUN.  Both are overwritten with a jump into
- *this module.  (They are noinstr assembly: neither ftrace nor kprobes can take them.)  kvm_amd
- *itself runs unchanged and sees in the VMCB what it would see from a real CPU.  Sections are of AMD
- *publication 24593 (APM volume 2):
+ * this module.  (They are noinstr assembly: neither ftrace nor kprobes can take them.)  kvm_amd
+ * itself runs unchanged and sees in the VMCB what it would see from a real CPU.  By AMD publication
+ * 24593 (APM volume 2), chapter 15:
  *
- * 15.35.1, 15.35.8  With SEV-ES, VMRUN loads the guest's state from the VMSA and #VMEXIT saves it
- *there; the save area of the VMCB is not used.  Here it is filled from the VMSA before VMRUN,
- *emptied into it afterwards, and put back as kvm_amd had left it. 15.35.5	Exits that need the
- *hypervisor to see state (CPUID, IOIO, MSR and so on) raise #VC in the guest instead. 15.35.6, 7
- *VMGEXIT, which this CPU takes for VMMCALL, exits with code 0x403; HLT and VMGEXIT have been
- *		completed by then.  MSR 0xc0010130 is the GHCB's address in VMCB.control.
- * 15.34.10	SEV_STATUS (MSR 0xc0010131) is read without an exit.
- * 15.21.1, 15.35.9  Bit 1 of the interrupt shadow is the guest's RFLAGS.IF, which kvm_amd cannot
- *read. 15.7.1	NextRIP is saved, 15.8.1 decode assists tell which register a MOV CR uses.
+ * - With SEV-ES, VMRUN loads the guest's state from the VMSA and #VMEXIT saves it there; the save
+ *   area of the VMCB is not used.  Here it is filled from the VMSA before VMRUN, emptied into it
+ *   afterwards, and put back as kvm_amd had left it (15.35, "SEV-ES").
+ * - Exits that need the hypervisor to see state (CPUID, IOIO, MSR and so on) raise #VC in the guest
+ *   instead.  VMGEXIT, which this CPU takes for VMMCALL, exits with code 0x403; it and HLT have been
+ *   completed by then.  MSR 0xc0010130 is the GHCB's address in VMCB.control.
+ * - Bit 1 of the interrupt shadow is the guest's RFLAGS.IF, which kvm_amd cannot read.
+ * - SEV_STATUS (MSR 0xc0010131) is read without an exit (15.34, "SEV").
+ * - NextRIP is saved (15.7.1); decode assists tell which register a MOV CR uses (15.8.1).
  *
- * Not modelled: encryption; error code of #VC (QEMU pushes none); write traps of CR and EFER; MMIO
- *by #VC; XSS, PKRU, XCR0 and debug registers of their own; VMMCALL without a REP prefix in an
- *SEV-ES guest. One CPU at a time: L1 has one.
+ * Not modelled: encryption; the error code of #VC (QEMU pushes none); write traps of CR and EFER;
+ * MMIO, of SEV guests too; XSS, PKRU, XCR0 and debug registers of an SEV-ES guest's own, nor an EFER
+ * without SVME in its VMSA; VMMCALL without a REP prefix there.  L1 has one CPU: so has this.
  */
 #include <linux/kernel_read_file.h>
 #include <linux/kprobes.h>
