@@ -54,7 +54,6 @@ int kvm_vm_set_msr_filter(int vm_fd, const struct kvm_msr_filter *filter);	     
 int kvm_vm_set_tsc_khz(int vm_fd, unsigned khz);				     /* 4.55 */
 int kvm_vm_get_tsc_khz(int vm_fd);						     /* 4.56: kHz */
 int kvm_vm_memory_encrypt_reg_region(int vm_fd, uint64_t addr, uint64_t size);	     /* 4.111 */
-int kvm_vm_memory_encrypt_unreg_region(int vm_fd, uint64_t addr, uint64_t size);     /* 4.112 */
 int kvm_vm_move_enc_context_from(int vm_fd, int source_vm_fd);			     /* 7.30 */
 
 /*

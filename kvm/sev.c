@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* KVM_MEMORY_ENCRYPT_OP and what belongs to it
- * (Documentation/virt/kvm/x86/amd-memory-encryption.rst). */
+/*
+ * KVM_MEMORY_ENCRYPT_OP and what belongs to it
+ * (Documentation/virt/kvm/x86/amd-memory-encryption.rst).
+ */
 #include "ioctl.h"
 
 #include <string.h>
@@ -79,13 +81,6 @@ int kvm_vm_memory_encrypt_reg_region(int vm_fd, uint64_t addr, uint64_t size)
 	struct kvm_enc_region region = {.addr = addr, .size = size};
 
 	return call(vm_fd, KVM_MEMORY_ENCRYPT_REG_REGION, (unsigned long)&region);
-}
-
-int kvm_vm_memory_encrypt_unreg_region(int vm_fd, uint64_t addr, uint64_t size)
-{
-	struct kvm_enc_region region = {.addr = addr, .size = size};
-
-	return call(vm_fd, KVM_MEMORY_ENCRYPT_UNREG_REGION, (unsigned long)&region);
 }
 
 int kvm_vm_move_enc_context_from(int vm_fd, int source_vm_fd)

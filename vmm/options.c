@@ -387,6 +387,11 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 
 const struct argp vmm_options_argp = {.options = argp_options, .parser = parse_opt};
 
+const char *vmm_confidential_name(enum vmr_confidential kind)
+{
+	return confidential_names[kind];
+}
+
 json_t *vmm_options_to_json(const struct vmm_options *options)
 {
 	return json_pack(

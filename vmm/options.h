@@ -72,6 +72,8 @@ extern const struct argp vmm_options_argp;
 /* Are they complete and do they fit together?  0, or -EINVAL with one sentence in text. */
 int vmm_options_check(const struct vmm_options *options, char *text, size_t text_size);
 
+const char *vmm_confidential_name(enum vmr_confidential kind); /* "none", "sev", "sev-es" */
+
 /* JSON object with every option; NULL if out of memory. */
 json_t *vmm_options_to_json(const struct vmm_options *options);
 

@@ -41,8 +41,7 @@ static int take_options(struct vmm *vmm, const struct vmr_target *target, int ar
 		     : -EINVAL;
 	char cause[200];
 
-	(void)snprintf(vmm->machine.sev.measurement, sizeof(vmm->machine.sev.measurement), "%s",
-		       measurement ? measurement : "");
+	r = r < 0 ? r : sev_set_measurement(&vmm->machine.sev, measurement ? measurement : "");
 	json_decref(json);
 	if (r < 0 || upgrades < 0 || upgrades >= INT32_MAX) {
 		vmm_error_set(ret_error, VMM_EXIT_REFUSED, "the source's options are malformed");

@@ -22,17 +22,6 @@ static int fail(struct vmm_error *ret_error, const struct vmr_error *error)
 	return -1;
 }
 
-const char *sev_kind_name(enum vmr_confidential kind)
-{
-	static const char *const names[] = {
-		[VMR_CONFIDENTIAL_NONE] = "none",
-		[VMR_CONFIDENTIAL_SEV] = "sev",
-		[VMR_CONFIDENTIAL_SEV_ES] = "sev-es",
-	};
-
-	return names[kind];
-}
-
 /* 0: the CPU has no memory encryption. */
 static uint64_t find_c_bit(int kvm_fd)
 {
@@ -158,20 +147,31 @@ static int launch_secret(struct vmr_vm *vm, const struct vmm_memory *memory,
 		       : 0;
 }
 
-/* RFC 4648 section 4, of a length that needs no padding. */
+/* RFC 4648 section 4. */
+static const char base64_digits[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* Of a length that needs no padding. */
 static void to_base64(const uint8_t *bytes, size_t len, char *ret)
 {
-	static const char digits[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 	for (size_t i = 0; i + 2 < len; i += 3) {
 		uint32_t group =
 			(uint32_t)bytes[i] << 16 | (uint32_t)bytes[i + 1] << 8 | bytes[i + 2];
 
 		for (unsigned shift = 18; shift <= 18; shift -= 6)
-			*ret++ = digits[group >> shift & 63];
+			*ret++ = base64_digits[group >> shift & 63];
 	}
 	*ret = '\0';
+}
+
+int sev_set_measurement(struct sev *sev, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len > 0 && (len != SEV_MEASUREMENT_TEXT || strspn(text, base64_digits) != len))
+		return -EINVAL;
+	memcpy(sev->measurement, text, len + 1);
+	return 0;
 }
 
 int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memory,

@@ -37,11 +37,11 @@ int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memo
 	       const struct boot_entry *entry, const struct vmm_options *options,
 	       struct vmm_error *ret_error);
 
+/* What the source says of it, hostile until checked: 0 or -EINVAL. */
+int sev_set_measurement(struct sev *sev, const char *text);
 /* For a VM that came by a relay. */
 void sev_adopt(struct sev *sev, struct vmr_vm *vm);
 
 void sev_done(struct sev *sev);
-
-const char *sev_kind_name(enum vmr_confidential kind); /* "none", "sev", "sev-es" */
 
 #endif

@@ -119,7 +119,7 @@ static json_t *result(const struct upgrade *upgrade, const char *outcome)
 			 t.entered > t.stop ? (double)(t.entered - t.stop) / NSEC_PER_USEC : 0.0,
 			 "total_us", (double)((t.end ? t.end : t.ready) - t.begin) / NSEC_PER_USEC,
 			 "begin_monotonic_us", (double)t.begin / NSEC_PER_USEC, "confidential",
-			 sev_kind_name(vmr_vm_confidential(vm)), "source_vm_dead",
+			 vmm_confidential_name(vmr_vm_confidential(vm)), "source_vm_dead",
 			 vmr_vm_is_dead(vm), "phases", phases(&t));
 }
 

@@ -267,13 +267,12 @@ static json_t *status_program(int fd)
 
 json_t *vmm_status(struct vmm *vmm)
 {
+	const char *measurement = vmm->machine.sev.measurement;
 	char pty[64] = "";
 	int pty_fd = find_pty(vmm);
 
 	if (pty_fd >= 0 && ptsname_r(pty_fd, pty, sizeof(pty)) != 0)
 		pty[0] = '\0';
-	const char *measurement = vmm->machine.sev.measurement;
-
 	return json_pack(
 		"{s:s, s:s, s:i, s:s, s:o, s:o, s:i, s:I, s:o, s:s?, s:s, s:s?, s:i, s:f, s:o}",
 		"vm", vmm->options.name, "state", vmm_state_name(vmm->state), "pid", (int)getpid(),
@@ -281,7 +280,7 @@ json_t *vmm_status(struct vmm *vmm)
 		"previous_program", status_program(vmm->previous_fd), "cpus",
 		(int)vmm->options.cpus, "memory_bytes", (json_int_t)vmm->options.memory, "memory",
 		status_memory(vmm), "pty", pty[0] ? pty : NULL, "confidential",
-		sev_kind_name(vmm->options.confidential), "measurement",
+		vmm_confidential_name(vmm->options.confidential), "measurement",
 		measurement[0] ? measurement : NULL, "upgrades", (int)vmm->n_upgrades,
 		"owner_seconds", (double)(process_now_ns() - vmm->since_ns) / NSEC_PER_SEC,
 		"options", vmm_options_to_json(&vmm->options));

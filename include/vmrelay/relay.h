@@ -133,10 +133,10 @@ int vmr_source_offer(struct vmr_source *source, struct vmr_error *ret_error);
 /*
  * Stop the guest, save it, and see it run in the target or in this process.  Blocks for as long as
  * the guest is stopped, at most about max_downtime_ms.  Returns the outcome; ret_error says why it
- * is not DONE.  After KEPT the VMM lets its vCPU threads run again (of a confidential guest there may
- * be a new VM behind the fds and run pages of the old one); after DONE it must never run them and
- * closes the VM.  A vCPU thread may still be in vmr_source_save_vcpu() when this returns:
- * free the source when none is.
+ * is not DONE.  After KEPT the VMM lets its vCPU threads run again (of a confidential guest there
+ * may be a new VM behind the fds and run pages of the old one); after DONE it must never run them
+ * and closes the VM.  A vCPU thread may still be in vmr_source_save_vcpu() when this returns: free
+ * the source when none is.
  */
 enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *ret_error);
 
@@ -200,8 +200,9 @@ void vmr_target_refuse(struct vmr_target *target, const struct vmr_error *error)
 enum vmr_outcome vmr_target_finish(struct vmr_target *target, struct vmr_error *ret_error);
 
 /*
- * vCPU thread: prepare the vCPU, wait for its state, load it, wait for all others.  VMR_ENTER: the guest is
- * ours and may be entered now.  VMR_STAY: it is ours and paused.  -ECANCELED: it is not ours.
+ * vCPU thread: prepare the vCPU, wait for its state, load it, wait for all others.  VMR_ENTER: the
+ * guest is ours and may be entered now.  VMR_STAY: it is ours and paused.  -ECANCELED: it is not
+ * ours.
  */
 enum { VMR_ENTER = 0, VMR_STAY = 1 };
 int vmr_target_load_vcpu(struct vmr_target *target, unsigned index);

@@ -7,7 +7,7 @@
  *	VMRELAY		the program (default build/vmrelay)
  *	VMRELAY_GUESTS	directory of the small guests (default build/guests)
  *	VMRELAY_BUILDS	directory of the other builds of the program (default build/tests)
- *	VMRELAY_OBSERVE_US	how often the observer looks (default 50)
+ *	VMRELAY_OBSERVE_US	how often the observer looks (default 70)
  */
 #ifndef HARNESS_H
 #define HARNESS_H

@@ -89,7 +89,7 @@ static void test_registers(const char *kind, bool are_seen)
 		int pid = h_vm_pid(&vm);
 		size_t len = 0;
 
-		/* The target is the ordinary build, and is stopped before it can take over. */
+		/* The target must not take over before the source goes on. */
 		h_set_fault("target-load-vm:sleep=3000");
 		h_start(&upgrade, h_program(), "upgrade", vm.name, "--vmm",
 			h_build("vmrelay-faulty"), "--max-downtime", "30000");
