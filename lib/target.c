@@ -16,13 +16,10 @@
 #include <vmrelay/relay.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "area.h"
@@ -32,6 +29,7 @@
 #include "fault.h"
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
+#include "offer.h"
 #include "protocol.h"
 #include "state.h"
 
@@ -40,7 +38,6 @@
 #define WAIT_SLICE_MS	 20
 #define ENTER_SLICE_US	 1000
 #define DEATH_TIMEOUT_MS 1000
-#define DESCRIPTION_MAX	 (16U << 20)
 
 #define RESET_VECTOR 0xfffffff0U
 
@@ -58,15 +55,10 @@ struct vmr_target {
 	const struct vmr_section *sections;
 	unsigned n_sections;
 	struct vmr_peer peer;
-	struct offer offer;
-	int source_pidfd;
-	int source_vm_fd;	    /* of a confidential guest, from the stop on */
-	const uint8_t *description; /* mapped from a sealed memfd */
-	int *fds;		    /* that came with it; -1: taken */
-	unsigned n_fds;
+	struct offered in; /* what the source offered */
+	int source_vm_fd;  /* of a confidential guest, from the stop on */
 
 	struct vmr_vm *vm; /* the VMM's */
-	struct area area;
 	struct target_vcpu *vcpus;
 	uint8_t *vm_buf;
 
@@ -89,8 +81,8 @@ int vmr_target_new(const struct vmr_target_config *config, struct vmr_target **r
 		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
 	}
 	target->config = *config;
-	target->source_pidfd = target->source_vm_fd = -1;
-	target->area = (struct area)AREA_INIT;
+	target->source_vm_fd = -1;
+	target->in = (struct offered)OFFERED_NONE;
 	*ret = target;
 	return 0;
 }
@@ -99,19 +91,13 @@ struct vmr_target *vmr_target_free(struct vmr_target *target)
 {
 	if (!target)
 		return NULL;
-	for (unsigned i = 0; target->vcpus && i < target->offer.n_vcpus; i++) {
+	for (unsigned i = 0; target->vcpus && i < target->in.offer.n_vcpus; i++) {
 		free(target->vcpus[i].buf);
 		free(target->vcpus[i].fresh_buf);
 	}
-	for (unsigned i = 0; i < target->n_fds; i++)
-		close_fd(target->fds[i]);
-	if (target->description)
-		(void)munmap((void *)target->description, target->offer.description_size);
 	free(target->vcpus);
 	free(target->vm_buf);
-	free(target->fds);
-	area_done(&target->area);
-	close_fd(target->source_pidfd);
+	offered_done(&target->in);
 	close_fd(target->source_vm_fd);
 	close_fd(target->config.sock);
 	free(target);
@@ -120,7 +106,7 @@ struct vmr_target *vmr_target_free(struct vmr_target *target)
 
 bool vmr_target_paused(const struct vmr_target *target)
 {
-	return target->offer.flags & OFFER_PAUSED;
+	return target->in.offer.flags & OFFER_PAUSED;
 }
 
 const struct vmr_peer *vmr_target_peer(const struct vmr_target *target)
@@ -174,85 +160,39 @@ static int receive(struct vmr_target *target, enum channel_type type, struct cha
 				 : "the source sent something that does not belong here");
 }
 
-static int map_description(struct vmr_target *target, int fd, struct vmr_error *ret_error)
+static int receive_offer(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	const int needed = F_SEAL_SHRINK | F_SEAL_WRITE;
-	int seals = fcntl(fd, F_GET_SEALS); /* -1 for what is no memfd */
-	uint64_t size = target->offer.description_size;
-	struct stat st;
-	void *map = MAP_FAILED;
+	automessage m = {.n_fds = 0};
+	int r = receive(target, CHANNEL_OFFER, &m, ret_error);
 
-	if (size > 0 && size <= DESCRIPTION_MAX && fstat(fd, &st) == 0 &&
-	    (uint64_t)st.st_size == size && seals >= 0 && (seals & needed) == needed)
-		map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return error_set(ret_error, -EBADMSG, "offer", "source",
-				 "the machine description is not a sealed memory object");
-	target->description = map;
-	return 0;
-}
+	if (r == 0)
+		r = offered_begin(&target->in, &m, ret_error);
+	while (r == 0 && !offered_is_whole(&target->in)) {
+		automessage more = {.n_fds = 0};
 
-static int receive_fds(struct vmr_target *target, struct vmr_error *ret_error)
-{
-	unsigned n = target->offer.n_fds;
-
-	target->fds = calloc(n + 1, sizeof(target->fds[0]));
-	if (!target->fds)
-		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
-	while (target->n_fds < n) {
-		automessage m = {.n_fds = 0};
-		int r = receive(target, CHANNEL_FDS, &m, ret_error);
-
-		if (r < 0)
-			return r;
-		if (m.n_fds == 0 || m.n_fds > n - target->n_fds)
-			return error_set(ret_error, -EBADMSG, "offer", "source",
-					 "the source sent another number of fds than it said");
-		for (unsigned i = 0; i < m.n_fds; i++)
-			target->fds[target->n_fds++] = steal_fd(&m.fds[i]);
+		r = receive(target, CHANNEL_FDS, &more, ret_error);
+		if (r == 0)
+			r = offered_add_fds(&target->in, &more, ret_error);
 	}
-	return 0;
+	return r;
 }
 
 int vmr_target_accept(struct vmr_target *target, const struct vmr_section *sections,
 		      unsigned n_sections, struct vmr_error *ret_error)
 {
-	struct offer *offer = &target->offer;
-	automessage m = {.n_fds = 0};
+	const struct offer *offer = &target->in.offer;
 	int r;
 
 	target->sections = sections;
 	target->n_sections = n_sections;
 	r = say_hello(target, ret_error);
 	if (r == 0)
-		r = receive(target, CHANNEL_OFFER, &m, ret_error);
-	if (r < 0)
-		return r;
-	if (m.len != sizeof(*offer) || m.n_fds != PROTOCOL_FDS_MIN)
-		return error_set(ret_error, -EBADMSG, "offer", "source",
-				 "the source's offer is malformed");
-	memcpy(offer, m.payload, sizeof(*offer));
-	if (offer->protocol < VMR_PROTOCOL_MIN || offer->protocol > VMR_PROTOCOL_MAX ||
-	    offer->n_fds > DESCRIBE_FDS_MAX || offer->n_vcpus == 0 ||
-	    offer->n_vcpus >= AREA_SLOTS_MAX || offer->slot_size > AREA_SLOT_SIZE_MAX) {
-		offer->n_vcpus = 0;
-		return error_set(ret_error, -EBADMSG, "offer", "source",
-				 "the source's offer is out of range");
-	}
-	target->peer.pid = (int)offer->pid;
-	protocol_sanitise(target->peer.version, sizeof(target->peer.version), offer->version,
-			  sizeof(offer->version));
-	target->source_pidfd = steal_fd(&m.fds[2]);
-	r = map_description(target, m.fds[0], ret_error);
+		r = receive_offer(target, ret_error);
 	if (r == 0) {
-		r = area_adopt(&target->area, steal_fd(&m.fds[1]), offer->n_vcpus + 1,
-			       offer->slot_size);
-		if (r < 0)
-			return error_set(ret_error, r, "offer", "source",
-					 "the state area is not what the offer says");
+		target->peer.pid = (int)offer->pid;
+		protocol_sanitise(target->peer.version, sizeof(target->peer.version),
+				  offer->version, sizeof(offer->version));
 	}
-	if (r == 0)
-		r = receive_fds(target, ret_error);
 	if (r == 0 && fault_reach("target-accepted") < 0)
 		r = error_set(ret_error, -EIO, "fault", "target", NULL);
 	return r;
@@ -260,38 +200,14 @@ int vmr_target_accept(struct vmr_target *target, const struct vmr_section *secti
 
 int vmr_target_take_fd(struct vmr_target *target, uint32_t tag, unsigned n)
 {
-	struct section_reader r = {target->description, target->offer.description_size};
-	struct section s;
+	int position = offered_find_fd(&target->in, tag, n);
 
-	while (section_next(&r, &s) > 0) {
-		uint32_t position;
-
-		if (s.header.type != SECTION_VMM_FD || s.header.instance != tag || n-- > 0)
-			continue;
-		if (s.header.length != sizeof(position))
-			return -EBADMSG;
-		memcpy(&position, s.payload, sizeof(position));
-		return position < target->n_fds && target->fds[position] >= 0
-			       ? steal_fd(&target->fds[position])
-			       : -EBADMSG;
-	}
-	return -ENOENT;
+	return position < 0 ? position : steal_fd(&target->in.fds[position]);
 }
 
 const void *vmr_target_blob(const struct vmr_target *target, uint32_t type, size_t *ret_len)
 {
-	struct section_reader r = {target->description, target->offer.description_size};
-	struct section s;
-
-	if (type < SECTION_VMM_FIRST)
-		return NULL;
-	while (section_next(&r, &s) > 0) {
-		if (s.header.type != type)
-			continue;
-		*ret_len = s.header.length;
-		return s.payload;
-	}
-	return NULL;
+	return offered_blob(&target->in, type, ret_len);
 }
 
 static bool is_confidential(const struct vmr_target *target)
@@ -301,11 +217,11 @@ static bool is_confidential(const struct vmr_target *target)
 
 static int allocate_buffers(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	size_t size = target->area.slot_size;
+	size_t size = target->in.area.slot_size;
 
-	target->vcpus = calloc(target->offer.n_vcpus, sizeof(target->vcpus[0]));
+	target->vcpus = calloc(target->in.offer.n_vcpus, sizeof(target->vcpus[0]));
 	target->vm_buf = malloc(size);
-	for (unsigned i = 0; target->vcpus && i < target->offer.n_vcpus; i++) {
+	for (unsigned i = 0; target->vcpus && i < target->in.offer.n_vcpus; i++) {
 		struct target_vcpu *vcpu = &target->vcpus[i];
 
 		vcpu->buf = malloc(size);
@@ -322,13 +238,13 @@ int vmr_target_build(struct vmr_target *target, int kvm_fd, struct vmr_vm **ret,
 		     struct vmr_error *ret_error)
 {
 	struct vmr_vm *vm;
-	int r = describe_build(kvm_fd, target->description, target->offer.description_size,
-			       target->fds, target->n_fds, &vm, ret_error);
+	int r = describe_build(kvm_fd, target->in.description, target->in.offer.description_size,
+			       target->in.fds, target->in.n_fds, &vm, ret_error);
 
 	if (r < 0)
 		return r;
 	target->vm = vm;
-	if (vm->n_vcpus != target->offer.n_vcpus)
+	if (vm->n_vcpus != target->in.offer.n_vcpus)
 		r = error_set(ret_error, -EBADMSG, "build", "VM",
 			      "the machine description has another number of vCPUs");
 	else
@@ -385,8 +301,8 @@ static void give_up(struct vmr_target *target, const struct vmr_error *error)
 	(void)word_set(&target->prepared, CLOSED);
 	(void)word_set(&target->vm_loaded, CLOSED);
 	(void)word_set(&target->gate, CLOSED);
-	for (unsigned i = 0; i <= target->offer.n_vcpus; i++)
-		area_abort(&target->area, i);
+	for (unsigned i = 0; i <= target->in.offer.n_vcpus; i++)
+		area_abort(&target->in.area, i);
 }
 
 /*
@@ -410,19 +326,19 @@ static int move_context(struct vmr_target *target, struct vmr_error *ret_error)
 /* Called by whoever loaded something; the last one takes the guest and opens the gate. */
 static int one_more_loaded(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	if (atomic_fetch_add(&target->n_loaded, 1) + 1 != target->offer.n_vcpus + 1)
+	if (atomic_fetch_add(&target->n_loaded, 1) + 1 != target->in.offer.n_vcpus + 1)
 		return 0;
 
 	int r = fault_reach("target-loaded");
 
 	/* Before the irqfds are bound: it tells the source that this VM may have taken events. */
 	if (r == 0) {
-		atomic_store(&area_header(&target->area)->all_loaded, monotonic_ns());
+		atomic_store(&area_header(&target->in.area)->all_loaded, monotonic_ns());
 		r = vm_bind_irqfds(target->vm);
 	}
 	if (r < 0)
 		return error_set(ret_error, r, "KVM_IRQFD", "VM", NULL);
-	if (!area_own(&target->area, AREA_SOURCE, AREA_TARGET))
+	if (!area_own(&target->in.area, AREA_SOURCE, AREA_TARGET))
 		return error_set(ret_error, -ECANCELED, "relay", "guest",
 				 "the source kept the guest");
 	(void)fault_reach("target-owner");
@@ -436,16 +352,16 @@ static int one_more_loaded(struct vmr_target *target, struct vmr_error *ret_erro
 /* The step that no one can take back: a vCPU is about to run, or could at any time be let run. */
 static int enter(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	struct area_header *header = area_header(&target->area);
+	struct area_header *header = area_header(&target->in.area);
 	uint64_t none = 0;
 
 	/* Before the word: who sees that it says ENTERED may look at the time at once. */
 	(void)atomic_compare_exchange_strong(&header->entered, &none, monotonic_ns());
-	if (area_own(&target->area, AREA_TARGET, AREA_ENTERED)) {
+	if (area_own(&target->in.area, AREA_TARGET, AREA_ENTERED)) {
 		(void)fault_reach("target-entered");
 		return 0;
 	}
-	if (area_owner(&target->area) == AREA_ENTERED)
+	if (area_owner(&target->in.area) == AREA_ENTERED)
 		return 0;
 	return error_set(ret_error, -ECANCELED, "relay", "guest", "the source kept the guest");
 }
@@ -490,18 +406,18 @@ static int enter_for_nothing(const struct vmr_vm *vm, unsigned index)
 static int prepare_vcpu(struct vmr_target *target, unsigned index, struct vmr_error *ret_error)
 {
 	struct target_vcpu *vcpu = &target->vcpus[index];
-	struct section_writer w = {vcpu->fresh_buf, target->area.slot_size, 0};
+	struct section_writer w = {vcpu->fresh_buf, target->in.area.slot_size, 0};
 	int r = has_reset_vector(target->vm) ? 0 : enter_for_nothing(target->vm, index);
 
 	if (r < 0)
 		return error_set(ret_error, r, "prepare", "vCPU", NULL);
-	memset(vcpu->buf, 0, target->area.slot_size); /* page faults now, not later */
+	memset(vcpu->buf, 0, target->in.area.slot_size); /* page faults now, not later */
 	r = state_save_vcpu(target->vm, index, STATE_FIRST, &w, ret_error);
 	if (r == 0)
 		r = state_save_vcpu(target->vm, index, STATE_REST, &w, ret_error);
 	if (r == 0)
 		r = state_parse_vcpu(target->vm, STATE_REST, w.buf, w.len, &vcpu->fresh, ret_error);
-	if (r == 0 && atomic_fetch_add(&target->n_prepared, 1) + 1 == target->offer.n_vcpus)
+	if (r == 0 && atomic_fetch_add(&target->n_prepared, 1) + 1 == target->in.offer.n_vcpus)
 		(void)word_set(&target->prepared, OPEN);
 	return r;
 }
@@ -511,7 +427,7 @@ static int load_part(struct vmr_target *target, unsigned index, enum state_part 
 {
 	struct target_vcpu *vcpu = &target->vcpus[index];
 	size_t have = vcpu->len;
-	int len = area_take(&target->area, index, part == STATE_FIRST ? AREA_FIRST : AREA_WHOLE,
+	int len = area_take(&target->in.area, index, part == STATE_FIRST ? AREA_FIRST : AREA_WHOLE,
 			    vcpu->buf, have);
 	int r;
 
@@ -595,7 +511,8 @@ static int load_device(struct vmr_target *target, const struct section *s,
 
 static int load_vm(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	int len = area_take(&target->area, target->offer.n_vcpus, AREA_WHOLE, target->vm_buf, 0);
+	int len = area_take(&target->in.area, target->in.offer.n_vcpus, AREA_WHOLE, target->vm_buf,
+			    0);
 	struct section_reader reader = {target->vm_buf, len > 0 ? (size_t)len : 0};
 	struct section s;
 	unsigned loaded = 0;
@@ -620,8 +537,8 @@ static bool state_is_complete(const struct vmr_target *target)
 {
 	if (is_confidential(target) && target->source_vm_fd < 0)
 		return false;
-	for (unsigned i = 0; i <= target->offer.n_vcpus; i++)
-		if (!area_is_ready(&target->area, i))
+	for (unsigned i = 0; i <= target->in.offer.n_vcpus; i++)
+		if (!area_is_ready(&target->in.area, i))
 			return false;
 	return true;
 }
@@ -675,7 +592,7 @@ static int await_entered(struct vmr_target *target, struct vmr_error *ret_error)
 		/* Paused, no vCPU thread enters, but the guest is ours all the same. */
 		if (vmr_target_paused(target) && atomic_load(&target->gate) == OPEN)
 			return enter(target, ret_error);
-		if (area_owner(&target->area) == AREA_ENTERED)
+		if (area_owner(&target->in.area) == AREA_ENTERED)
 			return 0;
 		r = channel_receive(target->config.sock, &m);
 		if (r != -EAGAIN && !state_is_complete(target))
@@ -699,11 +616,11 @@ enum vmr_outcome vmr_target_finish(struct vmr_target *target, struct vmr_error *
 	}
 
 	struct vmr_error error = *ret_error;
-	struct pollfd p = {.fd = target->source_pidfd, .events = POLLIN};
+	struct pollfd p = {.fd = target->in.source_pidfd, .events = POLLIN};
 
 	give_up(target, &error);
 	vmr_target_refuse(target, &error);
-	if (area_owner(&target->area) == AREA_KEPT || r == -ECANCELED)
+	if (area_owner(&target->in.area) == AREA_KEPT || r == -ECANCELED)
 		return VMR_OUTCOME_KEPT;
 	/* A dying process closes its sockets a little before its pidfd says so. */
 	return poll(&p, 1, DEATH_TIMEOUT_MS) > 0 ? VMR_OUTCOME_LOST : VMR_OUTCOME_KEPT;
