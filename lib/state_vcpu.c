@@ -43,10 +43,21 @@ static int get_mp_state(const struct vmr_vm *vm, int fd, void *p)
 	return length_or_error(kvm_vcpu_get_mp_state(fd, p), sizeof(struct kvm_mp_state));
 }
 
+/*
+ * Of an SEV-ES vCPU KVM knows from the last #VMEXIT whether the guest takes interrupts (bit 1 of
+ * the interrupt shadow in the VMCB, AMD publication 24593, 15.35), and it does not move that: to a
+ * vCPU that has not been entered since, interrupts seem blocked, and if it was halted, nothing ever
+ * wakes it.  So it is let run: the guest is behind its HLT already, and sees a wake-up for nothing.
+ */
 static int set_mp_state(const struct vmr_vm *vm, int fd, const void *p, uint32_t len)
 {
-	(void)vm, (void)len;
-	return kvm_vcpu_set_mp_state(fd, p);
+	struct kvm_mp_state state;
+
+	(void)len;
+	memcpy(&state, p, sizeof(state));
+	if (vm->sev.kind == VMR_CONFIDENTIAL_SEV_ES && state.mp_state == KVM_MP_STATE_HALTED)
+		state.mp_state = KVM_MP_STATE_RUNNABLE;
+	return kvm_vcpu_set_mp_state(fd, &state);
 }
 
 static uint32_t mp_state_size(const struct vmr_vm *vm)
