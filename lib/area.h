@@ -15,6 +15,7 @@
  *	TARGET -> ENTERED	target, when its first vCPU is about to enter the guest
  *	SOURCE -> KEPT		source, when it gives up
  *	TARGET -> KEPT		source, when the target died before entering
+ *	KEPT -> SOURCE		keeper (keeper.c), when that target is dead, for the next one
  *
  * The sizes of everything follow from two numbers that both sides know; nothing read from the area
  * is ever used as an offset.
@@ -56,6 +57,9 @@ struct area_header {
 	 */
 	_Alignas(64) _Atomic uint64_t all_loaded;
 	_Atomic uint64_t entered;
+	/* With a keeper: when the VMM's death was seen, and whether its guest was paused. */
+	_Atomic uint64_t orphaned;
+	_Atomic uint32_t is_paused;
 };
 
 struct area {

@@ -22,6 +22,7 @@ enum channel_type {
 	CHANNEL_ENTERED = 6, /* target: it runs the guest */
 	CHANNEL_FAILED = 7,  /* target: text; it gives the relay up */
 	CHANNEL_CANCEL = 8,  /* source: the guest stays */
+	CHANNEL_KEEP = 9, /* VMM to keeper: all was sent; fds: guardian's pidfd; confidential: VM */
 };
 
 struct channel_message {

@@ -754,3 +754,30 @@ int describe_build(int kvm_fd, const void *description, size_t len, int *fds, un
 	*ret = b.vm;
 	return 0;
 }
+
+/* Of sections that are as they should be. */
+
+unsigned long describe_vm_type(const void *description, size_t len)
+{
+	struct section_reader r = {description, len};
+	struct wire_machine machine;
+	struct section s;
+
+	while (section_next(&r, &s) > 0)
+		if (s.header.type == SECTION_MACHINE && fixed(&s, &machine, sizeof(machine)))
+			return machine.vm_type;
+	return 0;
+}
+
+void describe_ring_irqfds(const void *description, size_t len, const int *fds, unsigned n_fds)
+{
+	const uint64_t one = 1;
+	struct section_reader r = {description, len};
+	struct wire_irqfd wire;
+	struct section s;
+
+	while (section_next(&r, &s) > 0)
+		if (s.header.type == SECTION_IRQFD && fixed(&s, &wire, sizeof(wire)) &&
+		    wire.fd < n_fds)
+			(void)!write(fds[wire.fd], &one, sizeof(one));
+}

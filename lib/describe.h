@@ -38,4 +38,11 @@ int describe_write(const struct vmr_vm *vm, struct section_writer *w, struct fd_
 int describe_build(int kvm_fd, const void *description, size_t len, int *fds, unsigned n_fds,
 		   struct vmr_vm **ret, struct vmr_error *ret_error);
 
+/*
+ * For a keeper, which builds no VM: the type that the VM has, and an event on each of its irqfds,
+ * in case that a VM which is gone took one.
+ */
+unsigned long describe_vm_type(const void *description, size_t len);
+void describe_ring_irqfds(const void *description, size_t len, const int *fds, unsigned n_fds);
+
 #endif

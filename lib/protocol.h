@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <vmrelay/relay.h>
 
+#include "channel.h"
+
 /* Version of the protocol: messages, state area, machine description. */
 #ifndef VMR_PROTOCOL_MIN
 #define VMR_PROTOCOL_MIN 1
@@ -33,6 +35,12 @@ struct hello_section {
 	uint16_t max_version;
 };
 
+/* A hello, checked. */
+struct hello_message {
+	struct hello hello;
+	struct hello_section readable[PROTOCOL_SECTIONS_MAX];
+};
+
 enum { OFFER_PAUSED = 1U };
 
 struct offer {
@@ -47,6 +55,19 @@ struct offer {
 	uint64_t description_size;
 	char version[64];
 };
+
+/*
+ * Take a target's CHANNEL_HELLO apart: who it is and the newest protocol that both speak.  0 or
+ * -errno.
+ */
+int protocol_hello(const struct channel_message *m, struct hello_message *ret,
+		   struct vmr_peer *ret_peer, uint16_t *ret_protocol, struct vmr_error *ret_error);
+/* NULL: the target cannot read it. */
+const struct hello_section *protocol_find(const struct hello_message *hello, uint32_t type);
+/* Why there will be no relay: nothing that the target can read. */
+int protocol_unreadable(uint32_t type, const char *name, struct vmr_error *ret_error);
+/* What the peer says for itself in CHANNEL_FAILED. */
+int protocol_failed(const struct channel_message *m, struct vmr_error *ret_error);
 
 /* Printable ASCII, always terminated: for a text that came from another process. */
 void protocol_sanitise(char *to, size_t size, const void *from, size_t len);

@@ -31,13 +31,12 @@
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
 #include "protocol.h"
+#include "source.h"
 #include "state.h"
 
 #define NSEC_PER_MSEC 1000000ULL
 /* How often a waiting main thread looks for what no socket tells it. */
-#define POLL_SLICE_MS 5
-/* A killed process is waited for this long before its irqfds are taken back. */
-#define REAP_TIMEOUT_MS	 2000
+#define POLL_SLICE_MS	 5
 #define DEATH_TIMEOUT_MS 1000
 
 enum source_state {
@@ -110,6 +109,25 @@ int vmr_source_new(struct vmr_vm *vm, const struct vmr_source_config *config,
 	return 0;
 }
 
+int source_new_for_keeper(struct vmr_vm *vm, const struct vmr_source_config *config,
+			  struct vmr_source **ret, struct vmr_error *ret_error)
+{
+	int r = vmr_source_new(vm, config, ret, ret_error);
+
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < config->n_sections; i++)
+		(*ret)->versions[i] = config->sections[i].version;
+	(*ret)->protocol = VMR_PROTOCOL_MAX;
+	(*ret)->state = SOURCE_GOT_HELLO;
+	return 0;
+}
+
+struct area *source_area(struct vmr_source *source)
+{
+	return &source->area;
+}
+
 struct vmr_source *vmr_source_free(struct vmr_source *source)
 {
 	if (!source)
@@ -148,15 +166,6 @@ const struct vmr_peer *vmr_source_peer(const struct vmr_source *source)
 
 /* Before the stop. */
 
-static const struct hello_section *find_section(const struct hello_section *readable, uint32_t n,
-						uint32_t type)
-{
-	for (uint32_t i = 0; i < n; i++)
-		if (readable[i].type == type)
-			return &readable[i];
-	return NULL;
-}
-
 /* The newest version that both know, or 0. */
 static uint16_t common_version(uint16_t min, uint16_t max, const struct hello_section *readable)
 {
@@ -169,52 +178,25 @@ static uint16_t common_version(uint16_t min, uint16_t max, const struct hello_se
 	return version >= min && version >= readable->min_version ? version : 0;
 }
 
-static int no_common_version(uint32_t type, const char *name, struct vmr_error *ret_error)
-{
-	return error_set(ret_error, -ENOTSUP, "hello", "target",
-			 "the target cannot read the guest's %s state (type 0x%x)", name, type);
-}
-
 static int negotiate(struct vmr_source *source, const struct channel_message *m,
 		     struct vmr_error *ret_error)
 {
-	struct hello hello;
-	struct hello_section readable[PROTOCOL_SECTIONS_MAX];
+	struct hello_message hello;
+	int r = protocol_hello(m, &hello, &source->peer, &source->protocol, ret_error);
 
-	if (m->type != CHANNEL_HELLO || m->n_fds > 0 || m->len < sizeof(hello))
-		return error_set(ret_error, -EPROTO, "hello", "target",
-				 "the target did not say hello: it is not a vmrelay VMM");
-	memcpy(&hello, m->payload, sizeof(hello));
-	if (hello.n_sections > PROTOCOL_SECTIONS_MAX ||
-	    m->len != sizeof(hello) + hello.n_sections * sizeof(readable[0]))
-		return error_set(ret_error, -EBADMSG, "hello", "target",
-				 "the target's hello is malformed");
-	memcpy(readable, m->payload + sizeof(hello), hello.n_sections * sizeof(readable[0]));
-
-	source->peer.pid = (int)hello.pid;
-	protocol_sanitise(source->peer.version, sizeof(source->peer.version), hello.version,
-			  sizeof(hello.version));
-	source->protocol =
-		hello.protocol_max < VMR_PROTOCOL_MAX ? hello.protocol_max : VMR_PROTOCOL_MAX;
-	if (source->protocol < VMR_PROTOCOL_MIN || source->protocol < hello.protocol_min)
-		return error_set(ret_error, -EPROTONOSUPPORT, "hello", "target",
-				 "the target speaks relay protocol %u to %u, this VMM %u to %u",
-				 hello.protocol_min, hello.protocol_max, VMR_PROTOCOL_MIN,
-				 VMR_PROTOCOL_MAX);
-
+	if (r < 0)
+		return r;
 	for (const struct state_kind *k = state_kinds; k->type != 0; k++)
 		if (state_is_written(source->vm, k->type) &&
-		    common_version(k->min_version, k->version,
-				   find_section(readable, hello.n_sections, k->type)) == 0)
-			return no_common_version(k->type, k->name, ret_error);
+		    common_version(k->min_version, k->version, protocol_find(&hello, k->type)) == 0)
+			return protocol_unreadable(k->type, k->name, ret_error);
 	for (unsigned i = 0; i < source->config.n_sections; i++) {
 		const struct vmr_section *s = &source->config.sections[i];
 
 		source->versions[i] =
-			common_version(s->min_version, s->version,
-				       find_section(readable, hello.n_sections, s->type));
+			common_version(s->min_version, s->version, protocol_find(&hello, s->type));
 		if (source->versions[i] == 0 && !s->optional)
-			return no_common_version(s->type, s->name, ret_error);
+			return protocol_unreadable(s->type, s->name, ret_error);
 	}
 	return 0;
 }
@@ -222,15 +204,6 @@ static int negotiate(struct vmr_source *source, const struct channel_message *m,
 static bool is_confidential(const struct vmr_source *source)
 {
 	return source->vm->sev.kind != VMR_CONFIDENTIAL_NONE;
-}
-
-/* What the peer says for itself when it gives the relay up. */
-static int peer_failed(const struct channel_message *m, struct vmr_error *ret_error)
-{
-	char text[200];
-
-	protocol_sanitise(text, sizeof(text), m->payload, m->len);
-	return error_set(ret_error, -ECONNABORTED, "relay", "target", "the target says: %s", text);
 }
 
 int vmr_source_dispatch(struct vmr_source *source, struct vmr_error *ret_error)
@@ -250,7 +223,7 @@ int vmr_source_dispatch(struct vmr_source *source, struct vmr_error *ret_error)
 					   "vmrelay VMM, or could not start"
 					 : "the new VMM ended before it was ready");
 	if (m.type == CHANNEL_FAILED)
-		return peer_failed(&m, ret_error);
+		return protocol_failed(&m, ret_error);
 
 	if (source->state == SOURCE_WAIT_HELLO) {
 		r = negotiate(source, &m, ret_error);
@@ -344,14 +317,14 @@ static int sealed_copy(const void *data, size_t len)
 	return steal_fd(&fd);
 }
 
-static int send_fds(const struct vmr_source *source)
+int source_send_fds(int sock, const int *fds, unsigned n)
 {
 	int r = 0;
 
-	for (unsigned at = 0; r == 0 && at < source->fds.n; at += CHANNEL_FDS_MAX) {
-		unsigned left = source->fds.n - at;
+	for (unsigned at = 0; r == 0 && at < n; at += CHANNEL_FDS_MAX) {
+		unsigned left = n - at;
 
-		r = channel_send(source->config.sock, CHANNEL_FDS, NULL, 0, source->fds.fd + at,
+		r = channel_send(sock, CHANNEL_FDS, NULL, 0, fds + at,
 				 left < CHANNEL_FDS_MAX ? left : CHANNEL_FDS_MAX);
 	}
 	return r;
@@ -414,7 +387,7 @@ int vmr_source_offer(struct vmr_source *source, struct vmr_error *ret_error)
 	r = channel_send(source->config.sock, CHANNEL_OFFER, &offer, sizeof(offer), fds,
 			 PROTOCOL_FDS_MIN);
 	if (r == 0)
-		r = send_fds(source);
+		r = source_send_fds(source->config.sock, source->fds.fd, source->fds.n);
 	if (r == 0)
 		r = fault_reach("source-offered");
 	if (r < 0)
@@ -514,8 +487,14 @@ static int save_vm(struct vmr_source *source, struct vmr_error *ret_error)
 		return r;
 	source->lengths[slot] = w.len;
 	area_publish(&source->area, slot, AREA_WHOLE, w.buf, 0, w.len);
-	r = channel_send(source->config.sock, CHANNEL_STOPPED, NULL, 0, &source->vm->vm_fd,
-			 is_confidential(source));
+	return 0;
+}
+
+static int tell_stopped(const struct vmr_source *source, struct vmr_error *ret_error)
+{
+	int r = channel_send(source->config.sock, CHANNEL_STOPPED, NULL, 0, &source->vm->vm_fd,
+			     is_confidential(source));
+
 	if (r < 0)
 		return error_set(ret_error, r, "relay", "target",
 				 "telling the target that the guest is stopped failed: %s",
@@ -523,9 +502,19 @@ static int save_vm(struct vmr_source *source, struct vmr_error *ret_error)
 	return 0;
 }
 
-static bool target_is_dead(const struct vmr_source *source, unsigned timeout_ms)
+int source_salvage(struct vmr_source *source, struct vmr_error *ret_error)
 {
-	struct pollfd p = {.fd = source->config.target_pidfd, .events = POLLIN};
+	int r = 0;
+
+	(void)vm_unbind_irqfds(source->vm);
+	for (unsigned i = 0; r == 0 && i < source->vm->n_vcpus; i++)
+		r = save_and_publish(source, i, ret_error);
+	return r < 0 ? r : save_vm(source, ret_error);
+}
+
+bool source_peer_is_dead(int pidfd, unsigned timeout_ms)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
 	uint64_t deadline = monotonic_ns() + timeout_ms * NSEC_PER_MSEC;
 	int r;
 
@@ -536,40 +525,59 @@ static bool target_is_dead(const struct vmr_source *source, unsigned timeout_ms)
 	return r > 0;
 }
 
-/* 0: the target runs the guest; -errno with ret_error: it does not, or has not said so in time. */
-static int await_entered(struct vmr_source *source, uint64_t deadline, struct vmr_error *ret_error)
+static bool target_is_dead(const struct vmr_source *source, unsigned timeout_ms)
+{
+	return source_peer_is_dead(source->config.target_pidfd, timeout_ms);
+}
+
+int source_await_entered(const struct source_wait *wait, struct vmr_error *ret_error)
 {
 	for (;;) {
-		struct pollfd p[2] = {{.fd = source->config.sock, .events = POLLIN},
-				      {.fd = source->config.target_pidfd, .events = POLLIN}};
+		struct pollfd p[2] = {{.fd = wait->sock, .events = POLLIN},
+				      {.fd = wait->pidfd, .events = POLLIN}};
 		automessage m = {.n_fds = 0};
-		int r = channel_receive(source->config.sock, &m);
+		int r = channel_receive(wait->sock, &m);
 
 		/* What the target says is worth nothing if the ownership word does not say so. */
-		if (r == 0 && m.type == CHANNEL_ENTERED &&
-		    area_owner(&source->area) == AREA_ENTERED)
+		if (r == 0 && m.type == CHANNEL_ENTERED && area_owner(wait->area) == AREA_ENTERED)
 			return 0;
 		if (r == 0 && m.type == CHANNEL_FAILED)
-			return peer_failed(&m, ret_error);
+			return protocol_failed(&m, ret_error);
 		if (r == 0)
 			return error_set(ret_error, -EPROTO, "relay", "target",
 					 "the target sent message %d out of turn", (int)m.type);
 		if (r != -EAGAIN)
 			return error_set(ret_error, r, "relay", "target",
 					 "the target ended before it ran the guest");
-		if (target_is_dead(source, 0))
+		if (source_peer_is_dead(wait->pidfd, 0))
 			return error_set(ret_error, -ESRCH, "relay", "target",
 					 "the target died before it ran the guest");
-		if (atomic_load(&source->failed) == 2) {
-			*ret_error = source->error;
+		if (wait->failed && atomic_load(wait->failed) == 2) {
+			*ret_error = *wait->failure;
 			return ret_error->code;
 		}
-		if (monotonic_ns() > deadline)
+		if (monotonic_ns() > wait->deadline_ns)
 			return error_set(ret_error, -ETIMEDOUT, "relay", "target",
 					 "the target did not run the guest within %u ms",
-					 source->config.max_downtime_ms);
+					 wait->max_ms);
 		(void)poll(p, 2, POLL_SLICE_MS);
 	}
+}
+
+static int await_entered(const struct vmr_source *source, uint64_t deadline,
+			 struct vmr_error *ret_error)
+{
+	const struct source_wait wait = {
+		.sock = source->config.sock,
+		.pidfd = source->config.target_pidfd,
+		.area = &source->area,
+		.deadline_ns = deadline,
+		.max_ms = source->config.max_downtime_ms,
+		.failed = &source->failed,
+		.failure = &source->error,
+	};
+
+	return source_await_entered(&wait, ret_error);
 }
 
 /* Load what was saved at the stop into another VM of this process. */
@@ -644,7 +652,7 @@ static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
 	}
 	(void)syscall(SYS_pidfd_send_signal, source->config.target_pidfd, SIGKILL, NULL, 0);
 
-	bool is_dead = target_is_dead(source, REAP_TIMEOUT_MS);
+	bool is_dead = target_is_dead(source, SOURCE_REAP_TIMEOUT_MS);
 	int r = 0;
 
 	if (is_confidential(source)) {
@@ -653,7 +661,7 @@ static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
 		 * is clear where it is.
 		 */
 		while (!is_dead && !vmr_vm_is_dead(source->vm))
-			is_dead = target_is_dead(source, REAP_TIMEOUT_MS);
+			is_dead = target_is_dead(source, SOURCE_REAP_TIMEOUT_MS);
 		if (vmr_vm_is_dead(source->vm) && bring_back(source, ret_error) < 0)
 			return VMR_OUTCOME_LOST;
 		/* The last of the target's VM, which would go on taking events from the irqfds. */
@@ -698,6 +706,8 @@ enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *re
 			      source->config.max_downtime_ms);
 	if (r == 0)
 		r = save_vm(source, ret_error);
+	if (r == 0)
+		r = tell_stopped(source, ret_error);
 	(void)fault_reach("source-saved");
 	if (r == 0)
 		r = await_entered(source, deadline, ret_error);

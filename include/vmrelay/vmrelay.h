@@ -6,6 +6,7 @@
 #include <vmrelay/error.h>
 #include <vmrelay/memory.h>
 #include <vmrelay/relay.h>
+#include <vmrelay/rescue.h>
 #include <vmrelay/sev.h>
 #include <vmrelay/vm.h>
 
