@@ -31,6 +31,12 @@ struct device_ops {
 	 */
 	int (*save)(void *device, uint16_t version, void *buf);
 
+	/*
+	 * The threads of this process are dead, wherever they were (vmrelay/rescue.h): have the
+	 * locks free, so that save() does not wait for them.
+	 */
+	void (*break_locks)(void *device);
+
 	/* Take over a state written by save(); the bytes are not trusted.  Returns 0 or -errno. */
 	int (*load)(void *device, uint16_t version, const void *buf, size_t len);
 };

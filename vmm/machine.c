@@ -395,6 +395,14 @@ void machine_sections(const struct machine *machine, struct vmr_section ret[MACH
 #endif
 }
 
+void machine_break_locks(const struct machine *machine)
+{
+	console_ops.break_locks(machine->console);
+	uart_ops.break_locks(machine->uart);
+	rtc_ops.break_locks(machine->rtc);
+	power_ops.break_locks(machine->power);
+}
+
 void machine_done(struct machine *machine)
 {
 	machine->uart = uart_free(machine->uart);

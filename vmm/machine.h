@@ -71,6 +71,9 @@ int machine_add_devices(struct machine *machine, struct console *console,
  */
 void machine_sections(const struct machine *machine, struct vmr_section ret[MACHINE_SECTIONS]);
 
+/* See vmm/device.h. */
+void machine_break_locks(const struct machine *machine);
+
 /* After the last vCPU thread has ended. */
 void machine_done(struct machine *machine);
 

@@ -29,6 +29,7 @@ static const struct verb {
 	{"stop", cmd_stop, "power a guest off"},
 	{"upgrade", cmd_upgrade, "move a running guest to a new VMM process"},
 	{"rollback", cmd_rollback, "move it back to the program that ran it before"},
+	{"rescue", cmd_rescue, "give a guest whose VMM crashed a new one"},
 	{"version", cmd_version, "show the version of this program"},
 	{"help", cmd_help, "explain a verb"},
 	{"receive", cmd_receive, NULL},

@@ -24,6 +24,7 @@ enum {
 	VMM_FD_CONSOLE_RING = 6,
 	VMM_FD_CONSOLE_CLIENT = 7, /* any number, in the console's order */
 	VMM_FD_PROGRAM = 8,	   /* O_PATH: the source's own program */
+	VMM_FD_KEEPER = 9,	   /* the VMM's end of the socket to the keeper; with --rescue */
 };
 
 #define VMM_WAITERS_MAX 32
@@ -36,7 +37,10 @@ struct vmm {
 	struct console *console;
 	struct control *control;
 	struct vcpus *vcpus;
-	struct upgrade *upgrade; /* we are the source of a relay */
+	struct upgrade *upgrade;   /* we are the source of a relay */
+	int keeper_fd;		   /* socket to the keeper, -1: none */
+	struct rescue *rescue;	   /* the guardian and what it needs, if armed */
+	struct vmr_keeper *keeper; /* we are the keeper of a guest whose VMM is dead */
 	enum vmm_state state;
 
 	int program_fd;	 /* O_PATH: this program, for the target's rollback */
@@ -73,6 +77,21 @@ int process_serve(struct vmm *vmm);
 
 /* Call off a relay whose source we are. */
 void upgrade_cancel(struct vmm *vmm, const char *reason);
+
+/*
+ * With a keeper: see to it that the guest outlives this process (rescue.c).  Disarmed when the
+ * guest leaves, or may leave, for another one.
+ */
+int rescue_arm(struct vmm *vmm, struct vmm_error *ret_error); /* or -1; 0 without a keeper */
+void rescue_rearm(struct vmm *vmm);			      /* a failure goes to the log */
+void rescue_disarm(struct vmm *vmm);
+
+/* vmm_upgrade() of a guest without a VMM (keeper.c). */
+int keeper_hand_over(struct vmm *vmm, const struct vmm_upgrade_request *request,
+		     struct control_client *client, struct vmm_error *ret_error);
+
+/* What a new VMM is told of the guest beyond its machine: text to be freed, NULL: no memory. */
+char *process_options_blob(const struct vmm *vmm);
 
 uint64_t process_now_ns(void);
 

@@ -101,6 +101,7 @@ static int take_offer(struct vmm *vmm, struct vmr_target *target, int argc, char
 	vmm->runtime.dir_fd = vmr_target_take_fd(target, VMM_FD_RUNTIME_DIR, 0);
 	vmm->runtime.lock_fd = vmr_target_take_fd(target, VMM_FD_RUNTIME_LOCK, 0);
 	vmm->previous_fd = vmr_target_take_fd(target, VMM_FD_PROGRAM, 0);
+	vmm->keeper_fd = vmr_target_take_fd(target, VMM_FD_KEEPER, 0); /* there may be none */
 	if (vmm->runtime.dir_fd < 0 || vmm->runtime.lock_fd < 0 || vmm->previous_fd < 0)
 		return fail_errno(ret_error, "taking the runtime directory over", -EBADMSG);
 	r = take_console(vmm, target);
@@ -137,6 +138,7 @@ static int own(struct vmm *vmm, bool is_paused)
 	vmm->state = is_paused ? VMM_PAUSED : VMM_RUNNING;
 	if (!is_paused)
 		vcpus_run(vmm->vcpus); /* they do already; now so it is written */
+	rescue_rearm(vmm);
 	console_thaw(vmm->console);
 	control_thaw(vmm->control);
 	if (process_set_console_kind(vmm, &error) < 0)

@@ -60,6 +60,7 @@ static void stay(struct upgrade *upgrade, const struct vmm_error *error)
 	vmm->state = upgrade->state_before;
 	control_client_error(upgrade->client, error);
 	upgrade_free(upgrade);
+	rescue_rearm(vmm);
 	control_thaw(vmm->control);
 	console_thaw(vmm->console);
 }
@@ -132,16 +133,10 @@ static void tell_phase(const struct upgrade *upgrade, const char *name)
 
 static int add_blob(struct upgrade *upgrade)
 {
-	struct vmm *vmm = upgrade->vmm;
-	json_t *json = json_pack("{s:o, s:i, s:s}", "options", vmm_options_to_json(&vmm->options),
-				 "upgrades", (int)vmm->n_upgrades, "measurement",
-				 vmm->machine.sev.measurement);
-	autofree char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	int r = text ? vmr_source_add_blob(upgrade->source, VMM_SECTION_OPTIONS, text, strlen(text))
-		     : -ENOMEM;
+	autofree char *text = process_options_blob(upgrade->vmm);
 
-	json_decref(json);
-	return r;
+	return text ? vmr_source_add_blob(upgrade->source, VMM_SECTION_OPTIONS, text, strlen(text))
+		    : -ENOMEM;
 }
 
 static int offer(struct upgrade *upgrade, struct vmr_error *error)
@@ -166,10 +161,12 @@ static int offer(struct upgrade *upgrade, struct vmr_error *error)
 		{VMM_FD_CONSOLE_LISTEN, console_listen_fd(vmm->console)},
 		{VMM_FD_CONSOLE_RING, console_ring_fd(vmm->console)},
 		{VMM_FD_PROGRAM, vmm->program_fd},
+		{VMM_FD_KEEPER, vmm->keeper_fd},
 	};
 
 	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(fixed); i++)
-		r = vmr_source_add_fd(source, fixed[i].tag, fixed[i].fd);
+		if (fixed[i].fd >= 0)
+			r = vmr_source_add_fd(source, fixed[i].tag, fixed[i].fd);
 	for (unsigned i = 0; r == 0 && i < n_waiters; i++)
 		r = vmr_source_add_fd(source, VMM_FD_CONTROL_WAITER, waiters[i]);
 	for (unsigned i = 0; r == 0 && i < n_clients; i++)
@@ -215,6 +212,7 @@ static void finish(struct upgrade *upgrade)
 		console_thaw(vmm->console);
 		return;
 	}
+	rescue_disarm(vmm);
 	tell_phase(upgrade, "stop");
 	switch (vmr_source_stop(upgrade->source, &cause)) {
 	case VMR_OUTCOME_DONE:
@@ -290,6 +288,16 @@ int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 	autofd sock = request->sock, pidfd = request->target_pidfd;
 	struct vmr_error error = {.text = ""};
 
+	if (vmm->keeper) {
+		const struct vmm_upgrade_request taken = {
+			.sock = steal_fd(&sock),
+			.target_pidfd = steal_fd(&pidfd),
+			.check_only = request->check_only,
+			.timeout_ms = request->timeout_ms,
+		};
+
+		return keeper_hand_over(vmm, &taken, client, ret_error);
+	}
 	if (vmm->upgrade || (vmm->state != VMM_RUNNING && vmm->state != VMM_PAUSED)) {
 		vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE, "%s is %s and cannot be upgraded",
 			      vmm->options.name, vmm_state_name(vmm->state));

@@ -150,6 +150,8 @@ static void run_guest(struct vcpu *vcpu)
 		}
 		if (!handle_exit(vcpu))
 			return;
+		/* For a rescue; see vmrelay/rescue.h. */
+		vcpu->run->exit_reason = KVM_EXIT_UNKNOWN;
 	}
 }
 

@@ -34,6 +34,7 @@ const char *vmm_state_name(enum vmm_state state)
 		[VMM_CREATING] = "creating",   [VMM_RUNNING] = "running",
 		[VMM_PAUSED] = "paused",       [VMM_DONATING] = "donating",
 		[VMM_RECEIVING] = "receiving", [VMM_STOPPED] = "stopped",
+		[VMM_CRASHED] = "crashed",
 	};
 
 	return names[state];
@@ -118,6 +119,7 @@ int process_init(struct vmm *vmm, struct vmm_error *ret_error)
 		.machine = MACHINE_INIT,
 		.program_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC),
 		.previous_fd = -1,
+		.keeper_fd = -1,
 		.end_lock = PTHREAD_MUTEX_INITIALIZER,
 		.end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
 	};
@@ -141,6 +143,7 @@ int process_init(struct vmm *vmm, struct vmm_error *ret_error)
 
 void process_done(struct vmm *vmm)
 {
+	rescue_disarm(vmm);
 	vmm->vcpus = vcpus_free(vmm->vcpus);
 	vmm->control = control_free(vmm->control);
 	machine_done(&vmm->machine);
@@ -149,6 +152,7 @@ void process_done(struct vmm *vmm)
 	vmm_options_done(&vmm->options);
 	close_fd(vmm->program_fd);
 	close_fd(vmm->previous_fd);
+	close_fd(vmm->keeper_fd);
 	close_fd(vmm->end_fd);
 	vmm->event = sd_event_unref(vmm->event);
 }
@@ -269,21 +273,23 @@ json_t *vmm_status(struct vmm *vmm)
 {
 	const char *measurement = vmm->machine.sev.measurement;
 	char pty[64] = "";
-	int pty_fd = find_pty(vmm);
+	int pty_fd = vmm->console ? find_pty(vmm) : -1;
 
 	if (pty_fd >= 0 && ptsname_r(pty_fd, pty, sizeof(pty)) != 0)
 		pty[0] = '\0';
 	return json_pack(
-		"{s:s, s:s, s:i, s:s, s:o, s:o, s:i, s:I, s:o, s:s?, s:s, s:s?, s:i, s:f, s:o}",
+		"{s:s, s:s, s:i, s:s, s:o, s:o, s:i, s:I, s:o, s:s?, s:s, s:s?, s:b, s:i, s:f, "
+		"s:o}",
 		"vm", vmm->options.name, "state", vmm_state_name(vmm->state), "pid", (int)getpid(),
 		"version", VMRELAY_VERSION, "program", status_program(vmm->program_fd),
 		"previous_program", status_program(vmm->previous_fd), "cpus",
 		(int)vmm->options.cpus, "memory_bytes", (json_int_t)vmm->options.memory, "memory",
 		status_memory(vmm), "pty", pty[0] ? pty : NULL, "confidential",
 		vmm_confidential_name(vmm->options.confidential), "measurement",
-		measurement[0] ? measurement : NULL, "upgrades", (int)vmm->n_upgrades,
-		"owner_seconds", (double)(process_now_ns() - vmm->since_ns) / NSEC_PER_SEC,
-		"options", vmm_options_to_json(&vmm->options));
+		measurement[0] ? measurement : NULL, "rescue", vmm->rescue || vmm->keeper,
+		"upgrades", (int)vmm->n_upgrades, "owner_seconds",
+		(double)(process_now_ns() - vmm->since_ns) / NSEC_PER_SEC, "options",
+		vmm_options_to_json(&vmm->options));
 }
 
 json_t *vmm_version(void)
@@ -395,13 +401,17 @@ void process_set_log_level(const struct vmm *vmm)
 	log_set_level(levels[vmm->options.log_level]);
 }
 
-int vmm_run(const struct vmm_options *options, struct runtime *runtime, int ready_fd_in)
+int vmm_run(const struct vmm_options *options, struct runtime *runtime, int keeper_fd,
+	    int ready_fd_in)
 {
 	autofd ready_fd = ready_fd_in;
 	struct vmm vmm;
 	struct vmm_error error;
 	int r = start(&vmm, options, runtime, &error);
 
+	vmm.keeper_fd = keeper_fd;
+	if (r == 0)
+		r = rescue_arm(&vmm, &error);
 	if (r < 0) {
 		log_error("%s", error.text);
 		report(ready_fd,

@@ -22,6 +22,7 @@ enum vmm_state {
 	VMM_DONATING,  /* source of a relay, until its outcome is known */
 	VMM_RECEIVING, /* target of a relay, not yet the owner */
 	VMM_STOPPED,
+	VMM_CRASHED, /* no VMM: its keeper has the guest */
 };
 
 const char *vmm_state_name(enum vmm_state state);
@@ -86,7 +87,8 @@ int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 /* The VM's name. */
 const char *vmm_name(const struct vmm *vmm);
 
-/* What this program can relay, for `vmrelay version`: {"protocol": {"min", "max"}, "sections": []}. */
+/* What this program can relay, for `vmrelay version`: {"protocol": {"min", "max"}, "sections": []}.
+ */
 json_t *vmm_version(void);
 
 /* The program that ran the guest before this one: an O_PATH fd (borrowed), or -1 if none. */
@@ -97,11 +99,16 @@ sd_event *vmm_event(struct vmm *vmm);
 /*
  * Be the VMM of a new guest until it ends or leaves for another process; returns the exit code.
  * ready_fd (taken over) gets one line of JSON when the guest runs, {"pid": N}, or when it cannot,
- * {"exit": N, "error": "sentence"}, and is then closed.  The runtime directory is taken over.
+ * {"exit": N, "error": "sentence"}, and is then closed.  The runtime directory is taken over, and
+ * so is keeper_fd: a socket to a keeper, or -1.
  */
 struct vmm_options;
 struct runtime;
-int vmm_run(const struct vmm_options *options, struct runtime *runtime, int ready_fd);
+int vmm_run(const struct vmm_options *options, struct runtime *runtime, int keeper_fd,
+	    int ready_fd);
+
+/* Be the keeper of a guest (vmrelay/rescue.h) for as long as there is one; the exit code. */
+int keeper_run(int sock);
 
 /*
  * Be the target of a relay over `sock`, and if it succeeds the VMM of the guest from then on.

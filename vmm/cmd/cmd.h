@@ -11,6 +11,7 @@ int cmd_pause(int argc, char **argv);
 int cmd_resume(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_upgrade(int argc, char **argv);
+int cmd_rescue(int argc, char **argv);
 int cmd_rollback(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_receive(int argc, char **argv); /* internal: the new process of an upgrade */

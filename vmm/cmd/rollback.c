@@ -16,7 +16,7 @@ int cmd_rollback(int argc, char **argv)
 		.args_doc = "NAME [-- FLAGS...]",
 		.doc = "Have a running guest taken over by the program that ran it before its "
 		       "last upgrade, even if its file was replaced since."};
-	struct upgrade upgrade = {.cmd.wants_name = true, .is_rollback = true};
+	struct upgrade upgrade = {.cmd.wants_name = true, .kind = UPGRADE_ROLLBACK};
 	int exit_code;
 
 	cmd_split(&argc, argv, &upgrade.n_flags, &upgrade.flags);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,7 +31,10 @@ struct run {
 	struct vmm_options options;
 	struct vmm_options_parser parser;
 	bool detach;
+	bool rescue;
 };
+
+enum { KEY_RESCUE = CMD_KEY_FIRST };
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
 {
@@ -42,6 +46,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'd':
 		run->detach = true;
+		return 0;
+	case KEY_RESCUE:
+		run->rescue = true;
 		return 0;
 	case ARGP_KEY_ERROR:
 		if (run->parser.text[0])
@@ -75,8 +82,8 @@ static int make_absolute(char **path, struct vmm_error *ret_error)
 	return 0;
 }
 
-static _Noreturn void become_vmm(const struct vmm_options *options, struct runtime *runtime,
-				 int ready_fd, int log_fd, const sigset_t *signals)
+/* A process that lives on without terminal and working directory. */
+static void daemonise(int log_fd, const sigset_t *signals)
 {
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -87,7 +94,29 @@ static _Noreturn void become_vmm(const struct vmm_options *options, struct runti
 		_exit(VMM_EXIT_FAILED);
 	close_fd(null_fd);
 	close_fd(log_fd);
-	exit(vmm_run(options, runtime, ready_fd));
+}
+
+/* Fork the keeper; returns the VMM's end of the socket to it, or -1. */
+static int start_keeper(int log_fd, const sigset_t *signals)
+{
+	const int keeper_fd = STDERR_FILENO + 1;
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+
+	autofd ours = pair[0], its = pair[1];
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		daemonise(log_fd, signals);
+		/* Nothing else that is open here is its business. */
+		if (its != keeper_fd && dup3(its, keeper_fd, O_CLOEXEC) < 0)
+			_exit(VMM_EXIT_FAILED);
+		(void)close_range(keeper_fd + 1, ~0U, 0);
+		exit(keeper_run(keeper_fd));
+	}
+	return pid < 0 ? -1 : steal_fd(&ours);
 }
 
 /* What vmm_run() says over the pipe: 0, or -1 with error filled. */
@@ -259,13 +288,22 @@ static int launch_vmm(const struct run *run, struct launch *launch, struct vmm_e
 	autofd ready_write = ready[1];
 
 	launch->signal_fd = cmd_signal_fd(&old);
+
+	autofd keeper_fd = run->rescue ? start_keeper(log_fd, &old) : -1;
+
+	if (run->rescue && keeper_fd < 0) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED, "cannot start the keeper of %s: %s", name,
+			      strerror(errno));
+		return -1;
+	}
 	launch->pid = fork();
 	if (launch->pid == 0) {
 		client_free(launch->client);
 		close_fd(launch->console_fd);
 		close_fd(launch->signal_fd);
 		close_fd(launch->ready_fd);
-		become_vmm(&run->options, &launch->runtime, ready_write, log_fd, &old);
+		daemonise(log_fd, &old);
+		exit(vmm_run(&run->options, &launch->runtime, keeper_fd, ready_write));
 	}
 	if (launch->pid < 0) {
 		vmm_error_set(ret_error, VMM_EXIT_FAILED, "cannot start a process: %s",
@@ -317,7 +355,11 @@ static int run_vm(const struct run *run)
 int cmd_run(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
-		{"detach", 'd', NULL, 0, "Return as soon as the guest runs", 0}, CMD_OPTIONS, {0}};
+		{"detach", 'd', NULL, 0, "Return as soon as the guest runs", 0},
+		{"rescue", KEY_RESCUE, NULL, 0,
+		 "Have the guest outlive a crash of its VMM, see `vmrelay rescue`", 0},
+		CMD_OPTIONS,
+		{0}};
 	static const struct argp_child children[] = {{&vmm_options_argp, 0, NULL, 0}, {0}};
 	static const struct argp argp = {.options = options,
 					 .parser = parse_opt,

@@ -69,7 +69,7 @@ static int open_program(const struct upgrade *upgrade, struct client *client, in
 	const char *path = upgrade->path ? upgrade->path : "/proc/self/exe";
 	struct stat st;
 
-	if (upgrade->is_rollback) {
+	if (upgrade->kind == UPGRADE_ROLLBACK) {
 		int fd = -1;
 
 		if (client_send(client, "previous-program", NULL, NULL, 0, ret_error) < 0 ||
@@ -280,25 +280,59 @@ static bool has_exited(const struct target *target)
 	return poll(&poll_fd, 1, 0) > 0;
 }
 
-/* The status of the VM if the target serves it and runs its guest, else NULL. */
-static json_t *target_status(const struct upgrade *upgrade, const struct target *target)
+/* The status of the VM, with the process that serves it, or NULL. */
+static json_t *ask_status(const struct upgrade *upgrade, pid_t *ret_pid)
 {
 	struct client *client = NULL;
 	struct vmm_error ignored;
 	json_t *status = NULL;
-	const char *state;
 
 	if (client_connect(upgrade->cmd.name, TAKEOVER_RETRY_MS * 10, &client, &ignored) < 0)
 		return NULL;
-	if (client_pid(client) == target->pid)
-		(void)client_call(client, "status", NULL, &status, &ignored);
+	*ret_pid = client_pid(client);
+	(void)client_call(client, "status", NULL, &status, &ignored);
 	client_free(client);
+	return status;
+}
 
-	state = json_string_value(json_object_get(status, "state"));
-	if (state && (strcmp(state, "running") == 0 || strcmp(state, "paused") == 0))
+static bool is_in_state(const json_t *status, const char *state)
+{
+	const char *text = json_string_value(json_object_get(status, "state"));
+
+	return text && strcmp(text, state) == 0;
+}
+
+/* The status of the VM if the target serves it and runs its guest, else NULL. */
+static json_t *target_status(const struct upgrade *upgrade, const struct target *target)
+{
+	pid_t pid = -1;
+	json_t *status = ask_status(upgrade, &pid);
+
+	if (pid == target->pid && (is_in_state(status, "running") || is_in_state(status, "paused")))
 		return status;
 	json_decref(status);
 	return NULL;
+}
+
+/* The guest has no VMM any more: lost, unless a keeper has it. */
+static int fail_lost(const struct upgrade *upgrade)
+{
+	pid_t ignored;
+	json_t *status = ask_status(upgrade, &ignored);
+	struct vmm_error error;
+
+	if (is_in_state(status, "crashed"))
+		vmm_error_set(&error, VMM_EXIT_FAILED,
+			      "the VMM of %s died during the upgrade; `vmrelay rescue` gives the "
+			      "guest a new one",
+			      upgrade->cmd.name);
+	else
+		vmm_error_set(&error, VMM_EXIT_LOST,
+			      "the guest of %s is lost: its VMM died during the upgrade, and the "
+			      "new one did not take over",
+			      upgrade->cmd.name);
+	json_decref(status);
+	return cmd_fail(&upgrade->cmd, &error);
 }
 
 /* The source died without an answer: did the target take the guest over? */
@@ -348,6 +382,11 @@ static const char *format_us(const json_t *object, const char *key, char *buf, s
 /* Takes the reference. */
 static int succeed(const struct upgrade *upgrade, json_t *result)
 {
+	static const char *const done[] = {
+		[UPGRADE_FORWARD] = "upgraded",
+		[UPGRADE_ROLLBACK] = "rolled back",
+		[UPGRADE_RESCUE] = "rescued",
+	};
 	json_t *source = json_object_get(result, "source"),
 	       *target = json_object_get(result, "target");
 
@@ -361,10 +400,10 @@ static int succeed(const struct upgrade *upgrade, json_t *result)
 			     CMD_TEXT(source, "version"), CMD_TEXT(source, "pid"));
 	else
 		(void)printf("%s: %s from %s (pid %s) to %s (pid %s), downtime %s, total %s%s%s\n",
-			     upgrade->cmd.name, upgrade->is_rollback ? "rolled back" : "upgraded",
-			     CMD_TEXT(source, "version"), CMD_TEXT(source, "pid"),
-			     CMD_TEXT(target, "version"), CMD_TEXT(target, "pid"),
-			     FORMAT_US(result, "downtime_us"), FORMAT_US(result, "total_us"),
+			     upgrade->cmd.name, done[upgrade->kind], CMD_TEXT(source, "version"),
+			     CMD_TEXT(source, "pid"), CMD_TEXT(target, "version"),
+			     CMD_TEXT(target, "pid"), FORMAT_US(result, "downtime_us"),
+			     FORMAT_US(result, "total_us"),
 			     json_is_true(json_object_get(result, "source_died"))
 				     ? " (the source died on the way)"
 				     : "",
@@ -378,13 +417,16 @@ static int succeed(const struct upgrade *upgrade, json_t *result)
 static int check_state(const struct upgrade *upgrade, const json_t *status,
 		       struct vmm_error *ret_error)
 {
-	const char *state = json_string_value(json_object_get(status, "state"));
+	bool has_crashed = is_in_state(status, "crashed");
+	bool has_vmm = is_in_state(status, "running") || is_in_state(status, "paused");
 
-	if (state && (strcmp(state, "running") == 0 || strcmp(state, "paused") == 0))
+	if (upgrade->kind == UPGRADE_RESCUE ? has_crashed : has_vmm)
 		return 0;
-	vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE,
-		      "%s is %s: only a running or paused VM can be upgraded", upgrade->cmd.name,
-		      CMD_TEXT(status, "state"));
+	vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE, "%s is %s: %s", upgrade->cmd.name,
+		      CMD_TEXT(status, "state"),
+		      upgrade->kind == UPGRADE_RESCUE ? "only a VM whose VMM crashed is rescued"
+		      : has_crashed		      ? "`vmrelay rescue` gives it a new VMM"
+				    : "only a running or paused VM can be upgraded");
 	return -1;
 }
 
@@ -438,11 +480,7 @@ static int relay(const struct upgrade *upgrade, struct client *client, struct ta
 		if (result)
 			return succeed(upgrade, result);
 		reap_target(target, false);
-		vmm_error_set(&error, VMM_EXIT_LOST,
-			      "the guest of %s is lost: its VMM died during the upgrade, and the "
-			      "new one did not take over",
-			      upgrade->cmd.name);
-		return cmd_fail(&upgrade->cmd, &error);
+		return fail_lost(upgrade);
 	}
 
 	if (client_is_error(reply, &error)) {

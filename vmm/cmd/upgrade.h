@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What `upgrade` and `rollback` share. */
+/* What `upgrade`, `rollback` and `rescue` share. */
 #ifndef VMM_CMD_UPGRADE_H
 #define VMM_CMD_UPGRADE_H
 
 #include "common.h"
 
+enum upgrade_kind {
+	UPGRADE_FORWARD,
+	UPGRADE_ROLLBACK, /* to the program that ran the guest before */
+	UPGRADE_RESCUE,	  /* of a guest whose VMM crashed */
+};
+
 struct upgrade {
 	struct cmd cmd;
 	const char *path; /* of the target's program; NULL: this one */
-	bool is_rollback; /* to the program that ran the guest before */
+	enum upgrade_kind kind;
 	bool check;
 	unsigned max_downtime_ms; /* 0: the VMM's default */
 	unsigned timeout_ms;	  /* likewise */

@@ -661,6 +661,15 @@ int console_adopt(struct console *console, const int *fds, unsigned n_fds)
 	return r;
 }
 
+/* The clients were connected to this process alone. */
+static void console_break_locks(void *device)
+{
+	struct console *console = device;
+
+	(void)pthread_mutex_init(&console->lock, NULL);
+	console->n_clients = 0;
+}
+
 static int console_save(void *device, uint16_t version, void *buf)
 {
 	struct console *console = device;
@@ -719,6 +728,7 @@ const struct device_ops console_ops = {
 	.min_version = 1,
 	.state_size = sizeof(struct console_state),
 	.save = console_save,
+	.break_locks = console_break_locks,
 	.load = console_load,
 };
 

@@ -219,6 +219,13 @@ void power_press_button(struct power *power)
 	(void)pthread_mutex_unlock(&power->lock);
 }
 
+static void power_break_locks(void *device)
+{
+	struct power *power = device;
+
+	(void)pthread_mutex_init(&power->lock, NULL);
+}
+
 static int power_save(void *device, uint16_t version, void *buf)
 {
 	struct power *power = device;
@@ -274,5 +281,6 @@ const struct device_ops power_ops = {
 	.min_version = 1,
 	.state_size = sizeof(struct power_state),
 	.save = power_save,
+	.break_locks = power_break_locks,
 	.load = power_load,
 };

@@ -164,6 +164,13 @@ int rtc_add_ports(struct rtc *rtc, struct bus *bus)
 	return bus_add(bus, LAYOUT_RTC_PORT, RTC_PORTS, rtc_pio, rtc);
 }
 
+static void rtc_break_locks(void *device)
+{
+	struct rtc *rtc = device;
+
+	(void)pthread_mutex_init(&rtc->lock, NULL);
+}
+
 static int rtc_save(void *device, uint16_t version, void *buf)
 {
 	struct rtc *rtc = device;
@@ -209,5 +216,6 @@ const struct device_ops rtc_ops = {
 	.min_version = 1,
 	.state_size = sizeof(struct rtc_state),
 	.save = rtc_save,
+	.break_locks = rtc_break_locks,
 	.load = rtc_load,
 };

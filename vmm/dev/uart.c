@@ -358,6 +358,13 @@ int uart_add_ports(struct uart *uart, struct bus *bus, uint16_t base)
 	return bus_add(bus, base, UART_PORTS, uart_pio, uart);
 }
 
+static void uart_break_locks(void *device)
+{
+	struct uart *uart = device;
+
+	(void)pthread_mutex_init(&uart->lock, NULL);
+}
+
 static int uart_save(void *device, uint16_t version, void *buf)
 {
 	struct uart *uart = device;
@@ -436,5 +443,6 @@ const struct device_ops uart_ops = {
 	.min_version = 1,
 	.state_size = sizeof(struct uart_state),
 	.save = uart_save,
+	.break_locks = uart_break_locks,
 	.load = uart_load,
 };
