@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The keeper: what a VMM, and a target, may send it; no KVM is needed. */
+#include <errno.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <vmrelay/rescue.h>
+
+#include "kvm/cleanup.h"
+#include "lib/area.h"
+#include "lib/channel.h"
+#include "lib/protocol.h"
+#include "lib/section.h"
+#include "util.h"
+
+#define SLOT_SIZE 8192U
+#define TAG	  7
+#define BLOB	  0x9000
+#define TIMEOUT	  5000
+
+/* One vCPU; the "VMM" and its "guardian" are children that do nothing but live until killed. */
+struct fixture {
+	unsigned n_open;
+	int vmm_sock;
+	struct vmr_keeper *keeper;
+	struct area area;
+	pid_t vmm, guardian;
+	int extra_fd;
+};
+
+static pid_t start_sleeper(int *ret_pidfd)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		(void)close_range(0, ~0U, 0); /* or our sockets would never be at their end */
+		pause();
+		_exit(0);
+	}
+	*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return pid;
+}
+
+static void end_sleeper(pid_t *pid)
+{
+	if (*pid <= 0)
+		return;
+	(void)kill(*pid, SIGKILL);
+	(void)waitpid(*pid, NULL, 0);
+	*pid = 0;
+}
+
+static int setup(void **state)
+{
+	static struct fixture f;
+	struct vmr_error error;
+	int pair[2];
+
+	f = (struct fixture){.n_open = count_fds(), .area = AREA_INIT, .extra_fd = -1};
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+	    vmr_keeper_new(pair[1], &f.keeper, &error) < 0)
+		return -1;
+	f.vmm_sock = pair[0];
+	*state = &f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	(void)vmr_keeper_free(f->keeper);
+	close_fd(f->vmm_sock);
+	close_fd(f->extra_fd);
+	area_done(&f->area);
+	end_sleeper(&f->vmm);
+	end_sleeper(&f->guardian);
+	if (count_fds() == f->n_open)
+		return 0;
+	print_error("fds leaked\n");
+	return -1;
+}
+
+static void send_message(const struct fixture *f, enum channel_type type, const void *payload,
+			 size_t len, const int *fds, unsigned n)
+{
+	assert_int_equal(channel_send(f->vmm_sock, type, payload, len, fds, n), 0);
+}
+
+/* Ends: the VMM's side says no more. */
+static int wait_at_end(struct fixture *f, struct vmr_error *ret_error)
+{
+	f->vmm_sock = close_fd(f->vmm_sock);
+	return vmr_keeper_wait(f->keeper, ret_error);
+}
+
+/* The offer of a machine whose description is one fd, at position 0, and one blob. */
+static void send_offer(struct fixture *f)
+{
+	const uint32_t position = 0;
+	uint8_t bytes[256];
+	struct section_writer w = {bytes, sizeof(bytes), 0};
+	autofd description = memfd_create("description", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int pidfd;
+
+	assert_int_equal(section_put(&w, SECTION_VMM_FD, TAG, &position, sizeof(position)), 0);
+	assert_int_equal(section_put(&w, BLOB, 0, "options", 7), 0);
+	assert_int_equal(write(description, bytes, w.len), w.len);
+	assert_int_equal(
+		fcntl(description, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+	assert_int_equal(area_create(&f->area, 2, SLOT_SIZE), 0);
+	f->vmm = start_sleeper(&pidfd);
+
+	const struct offer offer = {
+		.protocol = VMR_PROTOCOL_MAX,
+		.pid = (uint32_t)f->vmm,
+		.n_fds = 1,
+		.n_vcpus = 1,
+		.slot_size = SLOT_SIZE,
+		.description_size = w.len,
+		.version = "1.2",
+	};
+	const int fds[] = {description, f->area.fd, pidfd};
+
+	send_message(f, CHANNEL_OFFER, &offer, sizeof(offer), fds, 3);
+	close_fd(pidfd);
+}
+
+static void send_fd(struct fixture *f)
+{
+	f->extra_fd = memfd_create("extra", MFD_CLOEXEC);
+	send_message(f, CHANNEL_FDS, NULL, 0, &f->extra_fd, 1);
+}
+
+static void send_keep(struct fixture *f)
+{
+	int pidfd;
+
+	f->guardian = start_sleeper(&pidfd);
+	send_message(f, CHANNEL_KEEP, NULL, 0, &pidfd, 1);
+	close_fd(pidfd);
+}
+
+static void arm(struct fixture *f)
+{
+	send_offer(f);
+	send_fd(f);
+	send_keep(f);
+}
+
+/* As a guardian does before it ends. */
+static void fill_area(struct fixture *f)
+{
+	uint8_t bytes[64];
+	struct section_writer w = {bytes, sizeof(bytes), 0};
+
+	assert_int_equal(section_put(&w, SECTION_REGS, 0, "registers", 9), 0);
+	for (unsigned i = 0; i < 2; i++)
+		area_publish(&f->area, i, AREA_WHOLE, bytes, 0, w.len);
+}
+
+static void orphan(struct fixture *f)
+{
+	struct vmr_error error;
+
+	arm(f);
+	fill_area(f);
+	end_sleeper(&f->vmm);
+	end_sleeper(&f->guardian);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), VMR_KEEPER_ORPHANED);
+}
+
+static void test_nobody(void **state)
+{
+	struct vmr_error error;
+
+	assert_int_equal(wait_at_end(*state, &error), VMR_KEEPER_ENDED);
+}
+
+static void test_out_of_turn(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	send_keep(f);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EPROTO);
+}
+
+static void test_fds_without_offer(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	send_fd(f);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
+}
+
+static void test_too_many_fds(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	int two[2];
+
+	send_offer(f);
+	two[0] = two[1] = f->area.fd;
+	send_message(f, CHANNEL_FDS, NULL, 0, two, 2);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
+}
+
+static void test_malformed(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	send_message(f, CHANNEL_OFFER, "short", 5, NULL, 0);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
+	assert_int_equal(send(f->vmm_sock, "x", 1, 0), 1);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
+}
+
+static void test_incomplete_keep(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	send_offer(f);
+	send_keep(f); /* the fd that was announced is not there */
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EPROTO);
+}
+
+/* What the VMM let go of before it died is not the keeper's. */
+static void test_cancelled(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	arm(f);
+	send_message(f, CHANNEL_CANCEL, NULL, 0, NULL, 0);
+	end_sleeper(&f->vmm);
+	assert_int_equal(wait_at_end(f, &error), VMR_KEEPER_ENDED);
+	assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
+}
+
+/* A VMM that dies while it makes its offer has not put the guest into the keeper's hands. */
+static void test_dead_too_early(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	send_offer(f);
+	send_fd(f);
+	end_sleeper(&f->vmm);
+	assert_int_equal(wait_at_end(f, &error), VMR_KEEPER_ENDED);
+}
+
+static void test_lost(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	arm(f);
+	end_sleeper(&f->guardian);
+	end_sleeper(&f->vmm);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), VMR_KEEPER_LOST);
+	assert_non_null(strstr(error.text, "killed"));
+}
+
+/* The next VMM of the same guest takes the place of the one before. */
+static void test_next_vmm(void **state)
+{
+	struct fixture *f = *state;
+
+	arm(f);
+	send_message(f, CHANNEL_CANCEL, NULL, 0, NULL, 0);
+	end_sleeper(&f->vmm);
+	end_sleeper(&f->guardian);
+	area_done(&f->area);
+	f->extra_fd = close_fd(f->extra_fd);
+	orphan(f);
+	assert_true(vmr_keeper_fd(f->keeper, TAG) >= 0);
+}
+
+static void test_what_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	size_t len = 0;
+
+	orphan(f);
+	assert_true(vmr_keeper_fd(f->keeper, TAG) >= 0);
+	assert_int_equal(vmr_keeper_fd(f->keeper, TAG + 1), -1);
+	assert_memory_equal(vmr_keeper_blob(f->keeper, BLOB, &len), "options", 7);
+	assert_int_equal(len, 7);
+}
+
+/* Targets. */
+
+static enum vmr_outcome hand_over(struct fixture *f, int sock, int pidfd, bool check_only,
+				  struct vmr_error *ret_error)
+{
+	const struct vmr_keeper_target target = {
+		.sock = sock, .pidfd = pidfd, .timeout_ms = TIMEOUT, .check_only = check_only};
+	struct vmr_keeper_report report;
+
+	return vmr_keeper_hand_over(f->keeper, &target, &report, ret_error);
+}
+
+/* A target that says these things before it waits for its end. */
+static enum vmr_outcome try_target(struct fixture *f, const struct hello_message *hello,
+				   bool is_ready, bool check_only, struct vmr_error *ret_error)
+{
+	size_t len = sizeof(hello->hello) + hello->hello.n_sections * sizeof(hello->readable[0]);
+	int pair[2], pidfd;
+	enum vmr_outcome outcome;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = start_sleeper(&pidfd);
+	assert_int_equal(channel_send(pair[0], CHANNEL_HELLO, hello, len, NULL, 0), 0);
+	if (is_ready)
+		assert_int_equal(channel_send(pair[0], CHANNEL_READY, NULL, 0, NULL, 0), 0);
+	else
+		assert_int_equal(channel_send(pair[0], CHANNEL_FAILED, "no", 2, NULL, 0), 0);
+	assert_int_equal(channel_send(pair[0], CHANNEL_FAILED, "never", 5, NULL, 0), 0);
+	outcome = hand_over(f, pair[1], pidfd, check_only, ret_error);
+	close_fd(pair[0]);
+	end_sleeper(&pid);
+	return outcome;
+}
+
+static void test_targets(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			  .protocol_max = VMR_PROTOCOL_MAX,
+			  .n_sections = 1},
+		.readable = {{SECTION_REGS, 1, 1}},
+	};
+
+	orphan(f);
+	/* It refuses; it could take the guest; it fails with it.  The guest is there for the next.
+	 */
+	assert_int_equal(try_target(f, &hello, false, false, &error), VMR_OUTCOME_REFUSED);
+	assert_non_null(strstr(error.text, "no"));
+	assert_int_equal(try_target(f, &hello, true, true, &error), VMR_OUTCOME_REFUSED);
+	assert_int_equal(error.code, 0);
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_KEPT);
+	assert_int_equal(area_owner(&f->area), AREA_SOURCE);
+
+	/* It cannot read what was saved. */
+	hello.readable[0] = (struct hello_section){SECTION_REGS, 2, 3};
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	hello.readable[0] = (struct hello_section){SECTION_SREGS, 1, 1};
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	assert_non_null(strstr(error.text, "cannot read"));
+
+	/* It speaks something else. */
+	hello.hello.protocol_min = hello.hello.protocol_max = VMR_PROTOCOL_MAX + 1;
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	assert_int_equal(area_owner(&f->area), AREA_SOURCE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_out_of_turn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_fds_without_offer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_too_many_fds, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_incomplete_keep, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dead_too_early, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_next_vmm, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_kept, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
