@@ -95,6 +95,19 @@ int vmr_sev_status(const struct vmr_vm *vm, struct vmr_sev_status *ret,
 int vmr_sev_attestation_report(const struct vmr_vm *vm, const uint8_t nonce[16], void *buf,
 			       uint32_t *len, struct vmr_error *ret_error);
 
+/*
+ * Known defects of KVM that a relay of this kind of guest can meet: the n-th of those that a kernel
+ * with this release and version (as in struct utsname) has or may have; false past the last.
+ */
+struct vmr_kernel_defect {
+	const char *name; /* "CVE-2023-54296" */
+	const char *text; /* what it does */
+	bool is_certain; /* false: a distribution may have fixed it, or it is not known where it was
+			  */
+};
+bool vmr_kernel_defect(const char *release, const char *version, enum vmr_confidential kind,
+		       unsigned n, struct vmr_kernel_defect *ret);
+
 #ifdef __cplusplus
 }
 #endif
