@@ -15,6 +15,7 @@
 #include "fault.h"
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
+#include "preflight.h"
 #include "state.h"
 
 enum {
@@ -49,6 +50,7 @@ struct wire_sev {
 	uint32_t handle;
 	uint32_t policy;
 	uint32_t reserved;
+	struct preflight_host host;
 };
 
 struct wire_irqfd {
@@ -282,6 +284,26 @@ static int write_eventfds(const struct vmr_vm *vm, struct section_writer *w, str
 	return 0;
 }
 
+static int write_sev(const struct vm_sev *sev, struct section_writer *w,
+		     struct vmr_error *ret_error)
+{
+	struct wire_sev wire = {
+		.kind = sev->kind,
+		.handle = sev->handle,
+		.policy = sev->policy,
+	};
+	int r = preflight_this_host(&wire.host, ret_error);
+
+	if (r < 0)
+		return r;
+	if (fault_is_set("other-boot"))
+		wire.host.boot_id[0] ^= 1;
+	else if (fault_is_set("other-kernel"))
+		wire.host.kernel[0] ^= 1;
+	r = section_put(w, SECTION_SEV, 0, &wire, sizeof(wire));
+	return r < 0 ? error_set(ret_error, r, "describe", "VM", NULL) : 0;
+}
+
 static int write_vcpu(const struct vm_vcpu *vcpu, uint32_t index, struct section_writer *w)
 {
 	const struct wire_vcpu wire = {
@@ -320,15 +342,13 @@ int describe_write(const struct vmr_vm *vm, struct section_writer *w, struct fd_
 			 (vm->has_identity_map_addr ? MACHINE_IDENTITY_MAP_ADDR : 0),
 		.n_vcpus = vm->n_vcpus,
 	};
-	const struct wire_sev sev = {
-		.kind = vm->sev.kind,
-		.handle = vm->sev.handle,
-		.policy = vm->sev.policy,
-	};
-	int r = section_put(w, SECTION_MACHINE, 0, &machine, sizeof(machine));
+	int r = 0;
 
-	if (r == 0 && vm->sev.kind != VMR_CONFIDENTIAL_NONE)
-		r = section_put(w, SECTION_SEV, 0, &sev, sizeof(sev));
+	if (vm->sev.kind != VMR_CONFIDENTIAL_NONE)
+		r = write_sev(&vm->sev, w, ret_error);
+	if (r < 0)
+		return r;
+	r = section_put(w, SECTION_MACHINE, 0, &machine, sizeof(machine));
 	if (r == 0)
 		r = write_required_caps(vm, w);
 	if (r == 0)
@@ -590,6 +610,11 @@ static int build_sev(struct builder *b, const struct section *s, struct vmr_erro
 	if (!fixed(s, &wire, sizeof(wire)) || b->vm->sev.kind != VMR_CONFIDENTIAL_NONE ||
 	    (wire.kind != VMR_CONFIDENTIAL_SEV && wire.kind != VMR_CONFIDENTIAL_SEV_ES))
 		return malformed(s, ret_error);
+
+	int r = preflight_same_host(&wire.host, ret_error);
+
+	if (r < 0)
+		return r;
 	if (kvm_vm_check_extension(b->vm->vm_fd, KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM) <= 0)
 		return error_set(ret_error, -ENOTSUP, "KVM_CHECK_EXTENSION", "VM",
 				 "the target's KVM cannot take over a confidential guest "
@@ -600,6 +625,7 @@ static int build_sev(struct builder *b, const struct section *s, struct vmr_erro
 		.handle = wire.handle,
 		.policy = wire.policy,
 		.is_launched = true,
+		.n_vmsas = b->machine.n_vcpus,
 		.is_moved = true,
 	};
 	return 0;

@@ -22,8 +22,9 @@ static const char *find(const char *name)
 	size_t len = strlen(name);
 
 	for (uint32_t bit = 1; at && *at; bit <<= 1) {
-		if (strncmp(at, name, len) == 0 && strchr(":,", at[len]))
-			return atomic_fetch_or(&used, bit) & bit ? NULL : at + len;
+		if (strncmp(at, name, len) == 0 && strchr(":,", at[len]) &&
+		    !(atomic_fetch_or(&used, bit) & bit))
+			return at + len;
 		at = strchr(at, ',');
 		at = at ? at + 1 : NULL;
 	}

@@ -8,7 +8,9 @@
 #include <sys/stat.h>
 
 #include "error.h"
+#include "fault.h"
 #include "kvm/ioctl.h"
+#include "preflight.h"
 #include "vm.h"
 
 #define FW_NOT_CALLED 0xffffffffU /* the driver's way to say so */
@@ -79,6 +81,7 @@ int vmr_sev_init(struct vmr_vm *vm, enum vmr_confidential kind, int sev_fd,
 		return fail(ret_error, r, "KVM_SEV_INIT", fw);
 	vm->sev.kind = kind;
 	vm->sev.fd = sev_fd;
+	vm->sev.charged = preflight_own_group();
 	return 0;
 }
 
@@ -95,6 +98,11 @@ bool vmr_vm_is_dead(const struct vmr_vm *vm)
 void vmr_sev_set_fd(struct vmr_vm *vm, int sev_fd)
 {
 	vm->sev.fd = sev_fd;
+}
+
+void vmr_sev_set_mirrored(struct vmr_vm *vm, bool is_mirrored)
+{
+	vm->sev.is_mirrored = is_mirrored;
 }
 
 int vmr_sev_register_region(struct vmr_vm *vm, void *hva, uint64_t size,
@@ -171,6 +179,7 @@ int vmr_sev_launch_update_vmsa(struct vmr_vm *vm, struct vmr_error *ret_error)
 
 	if (r < 0)
 		return fail(ret_error, r, "LAUNCH_UPDATE_VMSA", fw);
+	vm->sev.n_vmsas = vm->n_vcpus;
 	return expect_state(vm, "LAUNCH_UPDATE_VMSA", VMR_SEV_LUPDATE, ret_error);
 }
 
@@ -185,6 +194,7 @@ int vmr_sev_launch_measure(struct vmr_vm *vm, uint8_t ret[VMR_SEV_MEASUREMENT_SI
 	if (len != VMR_SEV_MEASUREMENT_SIZE)
 		return error_set(ret_error, -EPROTO, "LAUNCH_MEASURE", "VM",
 				 "the measurement has %u bytes", len);
+	(void)fault_reach("launch-measured");
 	return expect_state(vm, "LAUNCH_MEASURE", VMR_SEV_LSECRET, ret_error);
 }
 
@@ -221,7 +231,7 @@ int vmr_sev_launch_finish(struct vmr_vm *vm, struct vmr_error *ret_error)
 }
 
 /* The moved context lacks the number of the fd that KVM uses for commands: it has 0. */
-static int check_fd(const struct vmr_vm *vm, struct vmr_error *ret_error)
+int sev_check_fd(const struct vmr_vm *vm, struct vmr_error *ret_error)
 {
 	struct stat ours, zero;
 
@@ -240,7 +250,7 @@ int vmr_sev_status(const struct vmr_vm *vm, struct vmr_sev_status *ret, struct v
 {
 	struct kvm_sev_guest_status status;
 	uint32_t fw;
-	int r = check_fd(vm, ret_error);
+	int r = sev_check_fd(vm, ret_error);
 
 	if (r < 0)
 		return r;
@@ -257,7 +267,7 @@ int vmr_sev_attestation_report(const struct vmr_vm *vm, const uint8_t nonce[16],
 {
 	struct kvm_sev_attestation_report report = {.uaddr = (uintptr_t)buf, .len = *len};
 	uint32_t fw;
-	int r = check_fd(vm, ret_error);
+	int r = sev_check_fd(vm, ret_error);
 
 	if (r < 0)
 		return r;

@@ -30,6 +30,7 @@
 #include "fault.h"
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
+#include "preflight.h"
 #include "protocol.h"
 #include "source.h"
 #include "state.h"
@@ -71,9 +72,13 @@ struct vmr_source {
 	_Atomic uint64_t all_saved;
 	_Atomic uint32_t failed; /* 1: somebody owns error, 2: it is filled */
 	struct vmr_error error;
-	uint8_t **buffers; /* per vCPU, and the VM's last: sections before they are published */
-	size_t *lengths;   /* of their contents */
-	int target_vm_fd;  /* of a confidential guest */
+	uint8_t **buffers;  /* per vCPU, and the VM's last: sections before they are published */
+	size_t *lengths;    /* of their contents */
+	int target_vm_fd;   /* of a confidential guest */
+	uint64_t own_group; /* that a move back to this process charges */
+
+	char warnings[PREFLIGHT_WARNINGS_MAX][PREFLIGHT_WARNING_SIZE];
+	unsigned n_warnings;
 };
 
 static int out_of_memory(struct vmr_error *ret_error)
@@ -88,6 +93,8 @@ int vmr_source_new(struct vmr_vm *vm, const struct vmr_source_config *config,
 	struct vmr_source *source;
 	int r = describe_check(vm, ret_error);
 
+	if (r == 0)
+		r = preflight_source(vm, ret_error);
 	if (r < 0)
 		return r;
 	source = calloc(1, sizeof(*source));
@@ -102,6 +109,14 @@ int vmr_source_new(struct vmr_vm *vm, const struct vmr_source_config *config,
 	if (!source->versions) {
 		free(source);
 		return out_of_memory(ret_error);
+	}
+	source->n_warnings = preflight_warnings(vm, source->warnings);
+	if (config->strict && source->n_warnings > 0) {
+		r = error_set(ret_error, -EOPNOTSUPP, "preflight", "kernel", "%s",
+			      source->warnings[0]);
+		free(source->versions);
+		free(source);
+		return r;
 	}
 	source->config.sock = steal_fd(&sock);
 	source->config.target_pidfd = steal_fd(&pidfd);
@@ -152,6 +167,11 @@ struct vmr_source *vmr_source_free(struct vmr_source *source)
 int vmr_source_fd(const struct vmr_source *source)
 {
 	return source->config.sock;
+}
+
+const char *vmr_source_warning(const struct vmr_source *source, unsigned n)
+{
+	return n < source->n_warnings ? source->warnings[n] : NULL;
 }
 
 void vmr_source_times(const struct vmr_source *source, struct vmr_times *ret)
@@ -239,6 +259,12 @@ int vmr_source_dispatch(struct vmr_source *source, struct vmr_error *ret_error)
 	    m.n_fds == is_confidential(source)) {
 		if (m.n_fds > 0)
 			source->target_vm_fd = steal_fd(&m.fds[0]);
+		if (is_confidential(source)) {
+			source->own_group = preflight_own_group();
+			r = preflight_charge(source->vm, source->config.target_pidfd, ret_error);
+			if (r < 0)
+				return r;
+		}
 		source->times.ready = monotonic_ns();
 		source->state = SOURCE_GOT_READY;
 		return VMR_SOURCE_READY;
@@ -627,6 +653,8 @@ static int bring_back(struct vmr_source *source, struct vmr_error *ret_error)
 	}
 	if (r == 0)
 		r = vm_replace(source->vm, vm, ret_error);
+	if (r == 0)
+		source->vm->sev.charged = source->own_group;
 	(void)vmr_vm_free(vm);
 	return r;
 }

@@ -30,6 +30,7 @@
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
 #include "offer.h"
+#include "preflight.h"
 #include "protocol.h"
 #include "state.h"
 
@@ -276,6 +277,11 @@ int vmr_target_ready(struct vmr_target *target, struct vmr_error *ret_error)
 	if (atomic_load(&target->prepared) != OPEN) {
 		*ret_error = target->error;
 		return ret_error->code;
+	}
+	if (is_confidential(target)) {
+		r = preflight_target(target->vm, target->in.offer.n_vcpus, ret_error);
+		if (r < 0)
+			return r;
 	}
 	r = fault_reach("target-ready");
 	if (r == 0)

@@ -145,6 +145,7 @@ int vmr_vm_enable_cap(struct vmr_vm *vm, const struct kvm_enable_cap *cap,
 		return error_set(ret_error, r, "KVM_ENABLE_CAP", "VM",
 				 "enabling KVM capability %u failed: %s", cap->cap,
 				 strerrordesc_np(-r));
+	vm->sev.is_mirror |= cap->cap == KVM_CAP_VM_COPY_ENC_CONTEXT_FROM;
 	if (append(&vm->caps.cap, &vm->caps.n, cap, sizeof(*cap)) < 0)
 		return no_memory(ret_error);
 	return 0;

@@ -64,7 +64,11 @@ struct vm_sev {
 	uint32_t handle;
 	uint32_t policy;
 	bool is_launched;
-	bool is_moved; /* here from another VM */
+	unsigned n_vmsas; /* vCPUs whose registers are encrypted */
+	bool is_moved;	  /* here from another VM */
+	bool is_mirror;	  /* shares another VM's context */
+	bool is_mirrored; /* another shares this VM's */
+	uint64_t charged; /* inode of the control group whose ASID it is; 0: it cannot be told */
 };
 
 struct vmr_vm {
@@ -108,6 +112,9 @@ int vm_clone(const struct vmr_vm *vm, struct vmr_vm **ret, struct vmr_error *ret
  * so that whoever knows them need not know of this.  No thread may be using them.
  */
 int vm_replace(struct vmr_vm *vm, const struct vmr_vm *clone, struct vmr_error *ret_error);
+
+/* Can the secure processor be asked?  KVM looks for /dev/sev in odd places, see sev.c. */
+int sev_check_fd(const struct vmr_vm *vm, struct vmr_error *ret_error);
 
 /* Is KVM_CAP_NESTED_STATE of use to this vCPU, that is, does its CPUID have SVM or VMX? */
 bool vm_cpuid_has_nested(const struct kvm_cpuid2 *cpuid);

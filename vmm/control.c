@@ -340,6 +340,7 @@ static void do_upgrade(struct control_client *client, json_t *arguments, json_t 
 		return;
 	}
 	if (!get_bool(arguments, "check", &request.check_only) ||
+	    !get_bool(arguments, "strict", &request.strict) ||
 	    !get_milliseconds(arguments, "max_downtime_ms", &request.max_downtime_ms) ||
 	    !get_milliseconds(arguments, "timeout_ms", &request.timeout_ms)) {
 		client_close_fds(client);

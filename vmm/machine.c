@@ -296,7 +296,8 @@ int machine_adopt(struct machine *machine, int kvm_fd, struct vmr_vm *vm,
 
 	machine->kvm_fd = kvm_fd;
 	machine->vm = vm;
-	sev_adopt(&machine->sev, vm);
+	if (sev_adopt(&machine->sev, vm, ret_error) < 0)
+		return -1;
 	for (unsigned i = 0; (slot = vmr_vm_memory_slot(vm, i)); i++) {
 		if (machine->memory.n_regions == VMM_MEMORY_REGIONS_MAX) {
 			vmm_error_set(ret_error, VMM_EXIT_REFUSED,

@@ -203,13 +203,18 @@ int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memo
  * KVM does not move the number of the file descriptor by which it reaches /dev/sev: it has 0 then.
  * A VMM that takes a guest over has no use for its standard input, so /dev/sev goes there.
  */
-void sev_adopt(struct sev *sev, struct vmr_vm *vm)
+int sev_adopt(struct sev *sev, struct vmr_vm *vm, struct vmm_error *ret_error)
 {
 	if (vmr_vm_confidential(vm) == VMR_CONFIDENTIAL_NONE)
-		return;
+		return 0;
 	sev->fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
-	if (sev->fd >= 0 && dup2(sev->fd, STDIN_FILENO) == STDIN_FILENO)
-		vmr_sev_set_fd(vm, sev->fd);
+	if (sev->fd < 0 || dup2(sev->fd, STDIN_FILENO) < 0) {
+		vmm_error_set(ret_error, VMM_EXIT_REFUSED,
+			      "opening /dev/sev for the confidential guest failed: %m");
+		return -1;
+	}
+	vmr_sev_set_fd(vm, sev->fd);
+	return 0;
 }
 
 void sev_done(struct sev *sev)

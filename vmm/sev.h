@@ -40,7 +40,7 @@ int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memo
 /* What the source says of it, hostile until checked: 0 or -EINVAL. */
 int sev_set_measurement(struct sev *sev, const char *text);
 /* For a VM that came by a relay. */
-void sev_adopt(struct sev *sev, struct vmr_vm *vm);
+int sev_adopt(struct sev *sev, struct vmr_vm *vm, struct vmm_error *ret_error);
 
 void sev_done(struct sev *sev);
 

@@ -106,6 +106,16 @@ static json_t *phases(const struct vmr_times *t)
 	return array;
 }
 
+static json_t *warnings(const struct upgrade *upgrade)
+{
+	json_t *array = json_array();
+	const char *text;
+
+	for (unsigned i = 0; (text = vmr_source_warning(upgrade->source, i)); i++)
+		(void)json_array_append_new(array, json_string(text));
+	return array;
+}
+
 static json_t *result(const struct upgrade *upgrade, const char *outcome)
 {
 	const struct vmr_vm *vm = upgrade->vmm->machine.vm;
@@ -113,20 +123,32 @@ static json_t *result(const struct upgrade *upgrade, const char *outcome)
 	struct vmr_times t;
 
 	vmr_source_times(upgrade->source, &t);
-	return json_pack("{s:s, s:s, s:{s:i, s:s}, s:{s:i, s:s}, s:f, s:f, s:f, s:s, s:b, s:o}",
-			 "vm", upgrade->vmm->options.name, "result", outcome, "source", "pid",
-			 (int)getpid(), "version", VMRELAY_VERSION, "target", "pid", peer->pid,
-			 "version", peer->version, "downtime_us",
-			 t.entered > t.stop ? (double)(t.entered - t.stop) / NSEC_PER_USEC : 0.0,
-			 "total_us", (double)((t.end ? t.end : t.ready) - t.begin) / NSEC_PER_USEC,
-			 "begin_monotonic_us", (double)t.begin / NSEC_PER_USEC, "confidential",
-			 vmm_confidential_name(vmr_vm_confidential(vm)), "source_vm_dead",
-			 vmr_vm_is_dead(vm), "phases", phases(&t));
+	return json_pack(
+		"{s:s, s:s, s:{s:i, s:s}, s:{s:i, s:s}, s:f, s:f, s:f, s:s, s:b, s:o, s:o}", "vm",
+		upgrade->vmm->options.name, "result", outcome, "source", "pid", (int)getpid(),
+		"version", VMRELAY_VERSION, "target", "pid", peer->pid, "version", peer->version,
+		"downtime_us",
+		t.entered > t.stop ? (double)(t.entered - t.stop) / NSEC_PER_USEC : 0.0, "total_us",
+		(double)((t.end ? t.end : t.ready) - t.begin) / NSEC_PER_USEC, "begin_monotonic_us",
+		(double)t.begin / NSEC_PER_USEC, "confidential",
+		vmm_confidential_name(vmr_vm_confidential(vm)), "source_vm_dead",
+		vmr_vm_is_dead(vm), "warnings", warnings(upgrade), "phases", phases(&t));
 }
 
 static void tell_phase(const struct upgrade *upgrade, const char *name)
 {
 	control_client_event(upgrade->client, "UPGRADE_PHASE", json_pack("{s:s}", "phase", name));
+}
+
+static void tell_warnings(const struct upgrade *upgrade)
+{
+	const char *text;
+
+	for (unsigned i = 0; (text = vmr_source_warning(upgrade->source, i)); i++) {
+		log_info("upgrade of %s: %s", upgrade->vmm->options.name, text);
+		control_client_event(upgrade->client, "UPGRADE_WARNING",
+				     json_pack("{s:s}", "text", text));
+	}
 }
 
 /* The offer. */
@@ -329,6 +351,7 @@ int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 		.n_sections = MACHINE_SECTIONS,
 		.paused = vmm->state == VMM_PAUSED,
 		.check_only = request->check_only,
+		.strict = request->strict,
 		.max_downtime_ms = request->max_downtime_ms ? request->max_downtime_ms
 							    : DEFAULT_MAX_DOWNTIME_MS,
 		.kick = kick,
@@ -351,6 +374,7 @@ int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 		return -1;
 	}
 	vmm->state = VMM_DONATING;
+	tell_warnings(upgrade);
 	tell_phase(upgrade, "start");
 	return 0;
 }

@@ -78,6 +78,7 @@ struct vmm_upgrade_request {
 	int sock;
 	int target_pidfd;
 	bool check_only;
+	bool strict;
 	unsigned max_downtime_ms;
 	unsigned timeout_ms; /* for everything before the stop */
 };

@@ -98,6 +98,7 @@ struct vmr_source_config {
 	unsigned n_sections;
 	bool paused;	 /* no vCPU is to run in the target */
 	bool check_only; /* end with VMR_SOURCE_READY */
+	bool strict;	 /* refuse what vmr_source_warning() would tell */
 	unsigned max_downtime_ms;
 	/*
 	 * Make every vCPU thread leave KVM_RUN and call vmr_source_save_vcpu(): set its
@@ -145,6 +146,12 @@ enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *re
  * returned -EINTR).  Waits for the other vCPUs, saves, returns.  Errors reach vmr_source_stop().
  */
 void vmr_source_save_vcpu(struct vmr_source *source, unsigned index);
+
+/*
+ * What may go wrong with the relay and cannot be found out: known defects of the kernel, each as a
+ * sentence without a full stop.  The n-th, valid until vmr_source_free(), or NULL past the last.
+ */
+const char *vmr_source_warning(const struct vmr_source *source, unsigned n);
 
 void vmr_source_times(const struct vmr_source *source, struct vmr_times *ret);
 const struct vmr_peer *vmr_source_peer(const struct vmr_source *source);

@@ -33,6 +33,9 @@ enum vmr_sev_state {
 	VMR_SEV_LUPDATE = 1, /* being loaded */
 	VMR_SEV_LSECRET = 2, /* measured; secrets may be put in */
 	VMR_SEV_RUNNING = 3,
+	VMR_SEV_SUPDATE = 4, /* being sent to another host */
+	VMR_SEV_RUPDATE = 5, /* being received */
+	VMR_SEV_SENT = 6,
 };
 
 #define VMR_SEV_MEASUREMENT_SIZE 48 /* the measurement and its nonce */
@@ -48,8 +51,17 @@ enum vmr_confidential vmr_vm_confidential(const struct vmr_vm *vm);
 /* Does KVM answer -EIO to whatever it is asked of this VM?  So it is after its context was moved.
  */
 bool vmr_vm_is_dead(const struct vmr_vm *vm);
-/* /dev/sev for a VM that vmr_target_build() has built; borrowed as above. */
+/*
+ * /dev/sev for a VM that vmr_target_build() has built; borrowed as above.  It must be open as file
+ * descriptor 0, too (see vmr_sev_status()), before vmr_target_ready().
+ */
 void vmr_sev_set_fd(struct vmr_vm *vm, int sev_fd);
+/*
+ * Tell that this VM's context is shared with mirrors of it (KVM_CAP_VM_COPY_ENC_CONTEXT_FROM), or
+ * is no longer: KVM does not tell, and a VM that is mirrored is not relayed.  That a VM is a mirror
+ * is known from its vmr_vm_enable_cap().
+ */
+void vmr_sev_set_mirrored(struct vmr_vm *vm, bool is_mirrored);
 
 /* KVM_MEMORY_ENCRYPT_REG_REGION: pins guest memory; size in bytes. */
 int vmr_sev_register_region(struct vmr_vm *vm, void *hva, uint64_t size,

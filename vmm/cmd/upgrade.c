@@ -45,6 +45,9 @@ error_t upgrade_parse_opt(struct upgrade *upgrade, int key, char *arg, struct ar
 	case UPGRADE_KEY_CHECK:
 		upgrade->check = true;
 		return 0;
+	case UPGRADE_KEY_STRICT:
+		upgrade->strict = true;
+		return 0;
 	case UPGRADE_KEY_MAX_DOWNTIME:
 		return cmd_parse_number(arg, MS_MAX, &upgrade->max_downtime_ms)
 			       ? 0
@@ -225,20 +228,24 @@ static int start_target(const struct upgrade *upgrade, int program_fd, struct ta
 	return 0;
 }
 
-static void show_phase(const struct upgrade *upgrade, json_t *message)
-{
-	const char *event = json_string_value(json_object_get(message, "event"));
-
-	if (event && strcmp(event, "UPGRADE_PHASE") == 0 && isatty(STDERR_FILENO))
-		(void)fprintf(stderr, "\r\033[K%s: %s", upgrade->cmd.name,
-			      CMD_TEXT(json_object_get(message, "data"), "phase"));
-}
-
 /* Remove the line of progress. */
 static void end_progress(void)
 {
 	if (isatty(STDERR_FILENO))
 		(void)fputs("\r\033[K", stderr);
+}
+
+static void show_event(const struct upgrade *upgrade, json_t *message)
+{
+	const char *event = json_string_value(json_object_get(message, "event"));
+	json_t *data = json_object_get(message, "data");
+
+	if (event && strcmp(event, "UPGRADE_WARNING") == 0) {
+		end_progress();
+		(void)fprintf(stderr, "vmrelay: warning: %s.\n", CMD_TEXT(data, "text"));
+	} else if (event && strcmp(event, "UPGRADE_PHASE") == 0 && isatty(STDERR_FILENO)) {
+		(void)fprintf(stderr, "\r\033[K%s: %s", upgrade->cmd.name, CMD_TEXT(data, "phase"));
+	}
 }
 
 /*
@@ -257,7 +264,7 @@ static int follow(const struct upgrade *upgrade, struct client *client, int sign
 			return 0;
 		}
 		if (r == 0) {
-			show_phase(upgrade, message);
+			show_event(upgrade, message);
 			json_decref(message);
 			continue;
 		}
@@ -454,9 +461,9 @@ static int relay(const struct upgrade *upgrade, struct client *client, struct ta
 	int r;
 
 	r = client_send(client, "upgrade",
-			json_pack("{s:b, s:i, s:i}", "check", upgrade->check, "max_downtime_ms",
-				  (int)upgrade->max_downtime_ms, "timeout_ms",
-				  (int)upgrade->timeout_ms),
+			json_pack("{s:b, s:b, s:i, s:i}", "check", upgrade->check, "strict",
+				  upgrade->strict, "max_downtime_ms", (int)upgrade->max_downtime_ms,
+				  "timeout_ms", (int)upgrade->timeout_ms),
 			fds, ARRAY_SIZE(fds), &error);
 	/* The source must be the only one to hold it, or the target would not see its death. */
 	target->sock = close_fd(target->sock);

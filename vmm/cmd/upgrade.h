@@ -16,6 +16,7 @@ struct upgrade {
 	const char *path; /* of the target's program; NULL: this one */
 	enum upgrade_kind kind;
 	bool check;
+	bool strict;
 	unsigned max_downtime_ms; /* 0: the VMM's default */
 	unsigned timeout_ms;	  /* likewise */
 	int n_flags;		  /* behind "--" */
@@ -24,6 +25,7 @@ struct upgrade {
 
 enum {
 	UPGRADE_KEY_CHECK = CMD_KEY_FIRST,
+	UPGRADE_KEY_STRICT,
 	UPGRADE_KEY_MAX_DOWNTIME,
 	UPGRADE_KEY_TIMEOUT,
 	UPGRADE_KEY_FIRST,
@@ -36,6 +38,7 @@ enum {
 	 0,                                                                                        \
 	 "Only find out whether the new program could take over",                                  \
 	 0},                                                                                       \
+		{"strict", UPGRADE_KEY_STRICT, NULL, 0, "Refuse what would be a warning", 0},      \
 		{"max-downtime",                                                                   \
 		 UPGRADE_KEY_MAX_DOWNTIME,                                                         \
 		 "MS",                                                                             \

@@ -11,6 +11,7 @@
 
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
+#include "lib/preflight.h"
 #include "lib/state.h"
 #include "machine.h"
 #include "util.h"
@@ -577,6 +578,7 @@ static void test_confidential(void **state)
 	assert_int_equal(vm->sev.handle, 5);
 	assert_int_equal(vm->sev.policy, 0x15);
 	assert_true(vm->sev.is_launched && vm->sev.is_moved);
+	assert_int_equal(vm->sev.n_vmsas, vmr_vm_n_vcpus(vm));
 	assert_int_equal(vm->sev.fd, -1);
 	assert_false(vmr_vm_is_dead(vm));
 	(void)vmr_vm_free(vm);
@@ -598,6 +600,20 @@ static void test_confidential(void **state)
 				 is_known ? 0 : -EBADMSG);
 		if (is_known)
 			(void)vmr_vm_free(vm);
+	}
+	*kind = VMR_CONFIDENTIAL_SEV;
+
+	/* Of another boot, and of another kernel (see preflight.h). */
+	struct preflight_host *host = (struct preflight_host *)(kind + 4);
+
+	for (unsigned i = 0; i < 2; i++) {
+		char *byte = i == 0 ? &host->boot_id[35] : &host->kernel[0];
+
+		*byte ^= 1;
+		assert_int_equal(machine_build(&f->machine, description.bytes, description.len,
+					       &description.fds, &vm, &error),
+				 -EXDEV);
+		*byte ^= 1;
 	}
 	description_free(&description);
 	*sev = (struct vm_sev){.fd = -1};
