@@ -18,6 +18,7 @@
 #define WAIT_MS	  30000
 #define ASIDS_MAX 32
 #define ROUNDS	  50
+#define CHAIN	  20
 #define STEP	  0x9e3779b97f4a7c15ULL /* as in guests/ticker/loop.S */
 #define AREA	  "/memfd:vmrelay-state (deleted)"
 
@@ -140,6 +141,75 @@ static void test_measurement(const char *kind)
 	h_test("%s: the measurement of the launch is known after an upgrade", kind);
 }
 
+/* How often a command of the secure processor succeeded, as the rig's stand-in for it counts. */
+struct counts {
+	unsigned long activate, deactivate, decommission;
+};
+
+static bool read_count(const char *name, unsigned long *ret)
+{
+	char path[80];
+	FILE *file;
+	int n = 0;
+
+	(void)snprintf(path, sizeof(path), "/sys/module/vmrelay_ccp/parameters/n_%s", name);
+	file = fopen(path, "re");
+	if (file) {
+		n = fscanf(file, "%lu", ret);
+		(void)fclose(file);
+	}
+	return n == 1;
+}
+
+static bool read_counts(struct counts *ret)
+{
+	return read_count("activate", &ret->activate) &&
+	       read_count("deactivate", &ret->deactivate) &&
+	       read_count("decommission", &ret->decommission);
+}
+
+/* Since `from`: so many guests began and ended, each with one of each command. */
+static bool check_counts(const struct counts *from, unsigned long begun, unsigned long ended)
+{
+	struct counts now;
+
+	return check(read_counts(&now), "there are no counts") &&
+	       check(now.activate - from->activate == begun &&
+			     now.deactivate - from->deactivate == ended &&
+			     now.decommission - from->decommission == ended,
+		     "%lu began and %lu ended, but there were %lu of ACTIVATE, %lu of DEACTIVATE, "
+		     "%lu of DECOMMISSION",
+		     begun, ended, now.activate - from->activate, now.deactivate - from->deactivate,
+		     now.decommission - from->decommission);
+}
+
+/* Through a chain of moves the guest is the same one to the secure processor, to its end. */
+static void test_counts(const char *kind)
+{
+	char name[80];
+	struct counts before;
+	struct h_vm vm;
+	unsigned i = 0;
+
+	(void)snprintf(name, sizeof(name), "%s: what the secure processor is told in %d upgrades",
+		       kind, CHAIN);
+	/* Nobody is left who could add to them. */
+	if (!check(h_processes_are(0), "a process is left") || !read_counts(&before)) {
+		h_skip(name, "only the rig's counts");
+		return;
+	}
+	set_kind(kind);
+	if (h_vm_start(&vm, NULL, 2, NULL, options) && check_counts(&before, 1, 0))
+		while (i < CHAIN && h_vm_upgrade(&vm, NULL) > 0 && check_counts(&before, 1, 0))
+			i++;
+	(void)check(i == CHAIN, "upgrade %u failed", i + 1);
+	(void)check(h_vm_is_alive(&vm), "the guest does not go on");
+	h_vm_stop(&vm);
+	(void)check(h_processes_are(0), "a process is left");
+	(void)check_counts(&before, 1, 1);
+	h_test("%s", name);
+}
+
 /* One guest more, on the build that runs it by default; false: it was refused. */
 static bool start_one(struct h_vm *vm, unsigned n, json_t **ret)
 {
@@ -159,6 +229,8 @@ static void test_asids(const char *kind)
 {
 	struct h_vm vms[ASIDS_MAX + 1];
 	json_t *result = NULL;
+	struct counts before;
+	bool has_counts = check(h_processes_are(0), "a process is left") && read_counts(&before);
 	unsigned n = 0;
 
 	set_kind(kind);
@@ -176,16 +248,19 @@ static void test_asids(const char *kind)
 	for (unsigned i = 0; i < n; i++)
 		h_vm_stop(&vms[i]);
 	(void)check(h_processes_are(0), "a process is left");
+	(void)check(!has_counts || check_counts(&before, n, n), "of %u guests", n);
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		result = NULL;
-		if (!check(start_one(&vms[0], 0, &result) && h_vm_watch(&vms[0]) &&
-				   h_vm_upgrade(&vms[0], NULL) > 0,
+		if (!check(start_one(&vms[0], 0, &result) &&
+				   h_vmrelay(NULL, "upgrade", vms[0].name) == 0,
 			   "round %u failed", i))
 			break;
 		json_decref(result);
 		h_vm_stop(&vms[0]);
 	}
+	(void)check(h_processes_are(0), "a process is left");
+	(void)check(!has_counts || check_counts(&before, n + ROUNDS, n + ROUNDS), "of all lives");
 	h_test("%s: %u ASIDs, an upgrade with none free, and %d lives", kind, n, ROUNDS);
 }
 
@@ -200,6 +275,8 @@ int main(void)
 	test_registers("sev-es", false);
 	test_measurement("sev");
 	test_measurement("sev-es");
+	test_counts("sev");
+	test_counts("sev-es");
 	test_asids("sev");
 	test_asids("sev-es");
 	return h_done();
