@@ -170,6 +170,30 @@ static void test_not_ours(void)
 	finish(&vm, h_program(), "programs that are missing, or no VMM");
 }
 
+/* Which is what most hosts are. */
+static void test_no_sev(void)
+{
+	static const char *const kinds[] = {"--sev", "--sev-es"};
+	const char *name = "confidential guests on a host without SEV";
+	json_t *result = NULL;
+
+	if (access("/dev/sev", F_OK) == 0) {
+		h_skip(name, "this host has /dev/sev");
+		return;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		int status = h_vmrelay(&result, "run", "--detach", "--json", "--name", "no-sev",
+				       "--kernel", h_guest("ticker"), kinds[i]);
+
+		(void)check(status == 1, "run %s exited with %d", kinds[i], status);
+		(void)h_error_has(result, "this host has no SEV: opening /dev/sev failed");
+		(void)h_error_has(result, "rig/run --sev");
+		json_decref(result);
+	}
+	(void)check(h_processes_are(0), "a process is left");
+	h_test("%s", name);
+}
+
 /* The target ends, or hangs, in the middle. */
 static void test_unreliable_target(void)
 {
@@ -204,6 +228,7 @@ int main(void)
 	test_private_memory();
 	test_not_ours();
 	test_unreliable_target();
+	test_no_sev();
 
 	static const char *const files[] = {"plain",   "format", "interpreter", "ends",
 					    "garbage", "deaf",	 "hangs"};
