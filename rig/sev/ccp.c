@@ -5,19 +5,19 @@
  * Theory of operation.  kvm_amd imports a handful of functions from ccp.ko and issues firmware
  * commands through them; it looks for SEV in CPUID leaf 0x8000001f and in the CPU's capabilities.
  * The functions under their names and a CPUID that is patched into the kernel's paravirt operations
- * are here.  What the commands do is in firmware.c.
+ * are here.  /dev/sev is in device.c; what the commands do is psp/'s business, by firmware.c.
  */
 #include <linux/cpufeature.h>
 #include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/miscdevice.h>
+#include <linux/mm.h>
+#include <linux/io.h>
 #include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/psp-sev.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
 #include <asm/paravirt.h>
 
+#include "ccp.h"
 #include "firmware.h"
 
 #define LEAF_EXTENDED	0x80000000U
@@ -44,7 +44,10 @@ static int fail_status = SEV_RET_HWSEV_RET_PLATFORM;
 module_param(fail_command, int, 0644);
 module_param(fail_status, int, 0644);
 
-static DEFINE_MUTEX(lock);
+DEFINE_MUTEX(ccp_lock);
+
+/* Memory that the firmware wants for SEV-ES: it does not use it here. */
+static struct page *tmr;
 
 static int command(unsigned int cmd, void *data)
 {
@@ -73,28 +76,56 @@ static void count(unsigned int cmd)
 	}
 }
 
-/* As the driver reports: 0, or -EIO with the status of the firmware. */
-static int do_command(unsigned int cmd, void *data, int *error)
+int ccp_command(unsigned int cmd, void *data, int *error)
 {
-	int status;
+	int status = command(cmd, data);
 
-	mutex_lock(&lock);
-	status = command(cmd, data);
 	if (status == SEV_RET_SUCCESS)
 		count(cmd);
-	mutex_unlock(&lock);
 	if (error)
 		*error = status;
 	return status == SEV_RET_SUCCESS ? 0 : -EIO;
+}
+
+/* As the driver does it: SEV-ES, and caches flushed before the first guest; that is not counted. */
+int ccp_platform_init(int *error)
+{
+	struct sev_data_init init = {
+		.flags = SEV_INIT_FLAGS_SEV_ES,
+		.tmr_address = page_to_phys(tmr),
+		.tmr_len = SZ_1M,
+	};
+	struct sev_user_data_status status;
+	int ret = ccp_command(SEV_CMD_PLATFORM_STATUS, &status, error);
+
+	if (ret || status.state != SEV_STATE_UNINIT)
+		return ret;
+	ret = ccp_command(SEV_CMD_INIT, &init, error);
+	if (!ret)
+		(void)firmware_command(SEV_CMD_DF_FLUSH, NULL);
+	return ret;
+}
+
+static int do_command(unsigned int cmd, void *data, int *error)
+{
+	int ret;
+
+	mutex_lock(&ccp_lock);
+	ret = ccp_command(cmd, data, error);
+	mutex_unlock(&ccp_lock);
+	return ret;
 }
 
 /* What kvm_amd imports. */
 
 int sev_platform_init(int *error)
 {
-	if (error)
-		*error = SEV_RET_SUCCESS;
-	return 0;
+	int ret;
+
+	mutex_lock(&ccp_lock);
+	ret = ccp_platform_init(error);
+	mutex_unlock(&ccp_lock);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(sev_platform_init);
 
@@ -130,11 +161,6 @@ void *psp_copy_user_blob(u64 uaddr, u32 len)
 }
 EXPORT_SYMBOL_GPL(psp_copy_user_blob);
 
-/* /dev/sev: kvm_amd wants to see that a process has it open; it takes no commands of its own. */
-static const struct file_operations sev_fops = {.owner = THIS_MODULE};
-static struct miscdevice sev_device = {
-	.minor = MISC_DYNAMIC_MINOR, .name = "sev", .fops = &sev_fops, .mode = 0600};
-
 int sev_issue_cmd_external_user(struct file *file, unsigned int cmd, void *data, int *error)
 {
 	if (!file || file->f_op != &sev_fops)
@@ -166,6 +192,13 @@ static void cpuid_with_sev(unsigned int *eax, unsigned int *ebx, unsigned int *e
 		*eax = LEAF_ENCRYPTION;
 }
 
+static void ccp_undo(void)
+{
+	pv_ops.cpu.cpuid = real_cpuid;
+	firmware_exit();
+	__free_pages(tmr, get_order(SZ_1M));
+}
+
 static int __init ccp_init(void)
 {
 	/* Beside SEV: what vmrelay_svm supplies because the emulated CPU does not. */
@@ -173,18 +206,31 @@ static int __init ccp_init(void)
 						X86_FEATURE_DECODEASSISTS, X86_FEATURE_FLUSHBYASID,
 						X86_FEATURE_NRIPS};
 	unsigned int i;
+	int ret;
 
+	tmr = alloc_pages(GFP_KERNEL, get_order(SZ_1M));
+	if (!tmr)
+		return -ENOMEM;
+	ret = firmware_init();
+	if (ret) {
+		__free_pages(tmr, get_order(SZ_1M));
+		return ret;
+	}
 	for (i = 0; i < ARRAY_SIZE(features); i++)
 		set_cpu_cap(&boot_cpu_data, features[i]);
 	real_cpuid = pv_ops.cpu.cpuid;
 	pv_ops.cpu.cpuid = cpuid_with_sev;
-	return misc_register(&sev_device);
+	(void)sev_platform_init(NULL);
+	ret = misc_register(&sev_device);
+	if (ret)
+		ccp_undo();
+	return ret;
 }
 
 static void __exit ccp_exit(void)
 {
 	misc_deregister(&sev_device);
-	pv_ops.cpu.cpuid = real_cpuid;
+	ccp_undo();
 }
 
 module_init(ccp_init);
