@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The local APIC.  Every access may cost an exit: they are few.  In xAPIC mode; but in x2APIC mode
- * if the hypervisor cannot read our instructions, which it needs to for an access to memory.
+ * as an SEV-ES guest, for which an access to memory would raise #VC.
  */
 #include "ticker.h"
 
@@ -29,7 +29,7 @@
 
 static void lapic_write(unsigned reg, uint32_t value)
 {
-	if (confidential != PLAIN)
+	if (confidential == SEV_ES)
 		confidential_write_msr(MSR_X2APIC + reg / 16, value);
 	else
 		*(volatile uint32_t *)(uintptr_t)(LAPIC + reg) = value;
@@ -37,7 +37,7 @@ static void lapic_write(unsigned reg, uint32_t value)
 
 void lapic_init(void)
 {
-	if (confidential != PLAIN)
+	if (confidential == SEV_ES)
 		confidential_write_msr(MSR_APIC_BASE,
 				       confidential_read_msr(MSR_APIC_BASE) | APIC_BASE_EXTD);
 	lapic_write(SPURIOUS, SOFTWARE_ENABLE | VECTOR_SPURIOUS);

@@ -15,6 +15,22 @@
  */
 asmlinkage void svm_enter(unsigned long *regs, phys_addr_t vmcb_pa, phys_addr_t host_save_pa);
 
+#define NOWHERE (~0ULL) /* no address */
+
+/*
+ * paging.c: copy from or to a guest's memory at a linear address; the number of bytes done.  If that
+ * is less than @len: *@ret_missing is the guest-physical address which the nested page tables do
+ * not map that way, or NOWHERE.
+ */
+size_t guest_copy(const struct vmcb *vmcb, u64 linear, void *bytes, size_t len, bool is_write,
+		  u64 *ret_missing);
+
+/* Read the instruction that the guest is at. */
+size_t guest_fetch(const struct vmcb *vmcb, u8 *bytes, size_t len);
+
+/* decode.c: after #VMEXIT, what the CPU would tell of the instruction. */
+void decode_assist(struct vmcb *vmcb);
+
 /*
  * btf.c: offset of @member in struct @type of a kernel module, or a negative errno.  @own_btf is
  * the module's, @base_btf the kernel's.

@@ -16,11 +16,12 @@
  *   completed by then.  MSR 0xc0010130 is the GHCB's address in VMCB.control.
  * - Bit 1 of the interrupt shadow is the guest's RFLAGS.IF, which kvm_amd cannot read.
  * - SEV_STATUS (MSR 0xc0010131) is read without an exit (15.34, "SEV").
- * - NextRIP is saved (15.7.1); decode assists tell which register a MOV CR uses (15.8.1).
+ * - NextRIP and decode assists are supplied to all guests (decode.c).
  *
  * Not modelled: encryption; the error code of #VC (QEMU pushes none); write traps of CR and EFER;
- * MMIO, of SEV guests too; XSS, PKRU, XCR0 and debug registers of an SEV-ES guest's own, nor an EFER
- * without SVME in its VMSA; VMMCALL without a REP prefix there.  L1 has one CPU: so has this.
+ * MMIO of SEV-ES guests; XSS, PKRU, XCR0 and debug registers of an SEV-ES guest's own, nor an EFER
+ * without SVME in its VMSA; VMMCALL without a REP prefix there; instruction bytes for a guest
+ * in legacy paging modes; NextRIP after superfluous prefixes.  L1 has one CPU: so has this.
  */
 #include <linux/kernel_read_file.h>
 #include <linux/kprobes.h>
@@ -35,8 +36,6 @@
 #define MSRPM_GHCB                                                                                 \
 	0x104c /* byte of the permission map; two bits per MSR, from 0xc0010000 at 0x1000 */
 #define VC_VECTOR    29
-#define CR_VALID     BIT_ULL(63)
-#define EXIT_CR_LAST 0x1fU
 #define XSTATE	     7 /* x87, SSE, AVX */
 #define XSAVE_XMM    160
 #define XSAVE_HEADER 512
@@ -70,53 +69,6 @@ static void enter(unsigned long *regs, struct vmcb *vmcb)
 	svm_enter(regs, virt_to_phys(vmcb), page_to_phys(host_page));
 }
 
-/* Lengths of instructions that exit and have no prefixes and no operands in memory. */
-static unsigned int insn_len(const struct vmcb_control_area *control)
-{
-	switch (control->exit_code) {
-	case SVM_EXIT_CPUID:
-	case SVM_EXIT_MSR:
-	case SVM_EXIT_RDTSC:
-	case SVM_EXIT_RDPMC:
-	case SVM_EXIT_INVD:
-	case SVM_EXIT_WBINVD:
-	case SVM_EXIT_PAUSE:
-		return 2;
-	case SVM_EXIT_HLT:
-		return 1;
-	case SVM_EXIT_VMMCALL:
-	case SVM_EXIT_RDTSCP:
-	case SVM_EXIT_XSETBV:
-	case SVM_EXIT_MONITOR:
-	case SVM_EXIT_MWAIT:
-		return 3;
-	default:
-		return 0;
-	}
-}
-
-/*
- * MOV to or from CR: [REX] 0f 20/22 modrm.  The instruction is read at its linear address, which is
- * the physical one in the small guests that run here; a guest for which it is not has its
- * instruction emulated by kvm_amd, as without decode assists.
- */
-static void assist_mov_cr(struct kvm_vcpu *vcpu, struct vmcb *vmcb)
-{
-	const struct vmcb_save_area *save = &vmcb->save;
-	bool is_long = save->cs.attrib & SVM_SELECTOR_L_MASK;
-	u64 rip = save->rip + (is_long ? 0 : save->cs.base);
-	u8 insn[4], rex = 0, at = 0;
-
-	if (kvm_vcpu_read_guest_atomic(vcpu, rip, insn, sizeof(insn)))
-		return;
-	if (is_long && (insn[0] & 0xf0) == 0x40)
-		rex = insn[at++];
-	if (insn[at] != 0x0f || (insn[at + 1] != 0x20 && insn[at + 1] != 0x22))
-		return;
-	vmcb->control.exit_info_1 = CR_VALID | (insn[at + 2] & 7) | (rex & 1) << 3;
-	vmcb->control.next_rip = save->rip + at + 3;
-}
-
 static bool reads_sev_status(const struct vmcb *vmcb, u64 rcx)
 {
 	return vmcb->control.exit_code == SVM_EXIT_MSR && !vmcb->control.exit_info_1 &&
@@ -141,12 +93,7 @@ static void run_plain(struct kvm_vcpu *vcpu, bool spec_ctrl_intercepted)
 		vmcb->save.rip += 2;
 		control->event_inj = 0;
 	}
-	if (control->exit_code == SVM_EXIT_IOIO)
-		control->next_rip = control->exit_info_2;
-	else
-		control->next_rip = insn_len(control) ? vmcb->save.rip + insn_len(control) : 0;
-	if (control->exit_code <= EXIT_CR_LAST)
-		assist_mov_cr(vcpu, vmcb);
+	decode_assist(vmcb);
 }
 
 /* The FPU is the kernel's when we are called, and must be when we return. */
