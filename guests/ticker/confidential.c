@@ -11,6 +11,7 @@
  */
 #include "ticker.h"
 
+#define MSR_EFER	0xc0000080
 #define MSR_GHCB	0xc0010130
 #define CPUID_ENCRYPTED 0x8000001f
 #define C_BIT_POSITION	0x3f
@@ -40,22 +41,6 @@
 
 enum confidential confidential;
 
-static inline uint64_t read_msr(uint32_t msr)
-{
-	uint32_t low, high;
-
-	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-	return low | (uint64_t)high << 32;
-}
-
-static inline void write_msr(uint32_t msr, uint64_t value)
-{
-	__asm__ volatile("wrmsr"
-			 :
-			 : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
-			 : "memory");
-}
-
 static inline void vmgexit(void)
 {
 	__asm__ volatile("rep; vmmcall" : : : "memory");
@@ -70,10 +55,13 @@ static uint64_t ask_by_msr(uint64_t request)
 
 void confidential_cpuid(uint32_t leaf, uint32_t ret[4])
 {
+	uint64_t ghcb = read_msr(MSR_GHCB);
+
 	for (unsigned reg = 0; reg < 4; reg++)
 		ret[reg] = (uint32_t)(ask_by_msr((uint64_t)leaf << 32 | (uint64_t)reg << 30 |
 						 CPUID_REQUEST) >>
 				      32);
+	write_msr(MSR_GHCB, ghcb);
 }
 
 static uint64_t find_c_bit(void)
@@ -113,10 +101,20 @@ static volatile uint8_t *ghcb_of(unsigned cpu)
 	return (volatile uint8_t *)(uintptr_t)(GHCBS + 4096 * cpu);
 }
 
+/*
+ * INIT and SIPI do nothing to an SEV-ES vCPU that starts for the first time, but the hypervisor
+ * takes CR0, CR4 and EFER for reset.  Writing them tells it otherwise: in the order that leads to
+ * long mode, CR0 last, or KVM refuses EFER.
+ */
 void confidential_init_cpu(unsigned cpu)
 {
-	if (confidential == SEV_ES)
-		write_msr(MSR_GHCB, (uintptr_t)ghcb_of(cpu));
+	uint64_t cr4;
+
+	if (confidential != SEV_ES)
+		return;
+	write_msr(MSR_GHCB, (uintptr_t)ghcb_of(cpu));
+	__asm__ volatile("mov %%cr4, %0; mov %0, %%cr4" : "=r"(cr4) : : "memory");
+	write_msr(MSR_EFER, read_msr(MSR_EFER));
 }
 
 void confidential_init_fpu(void)

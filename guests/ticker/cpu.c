@@ -99,6 +99,7 @@ void idt_init(void)
 {
 	for (unsigned vector = 0; vector < 32; vector++)
 		set_gate(vector, exception_entries + 16 * vector);
+	set_gate(VECTOR_VC, vc_entry);
 	set_gate(VECTOR_TIMER, timer_entry);
 	set_gate(VECTOR_SPURIOUS, spurious_entry);
 }
@@ -134,6 +135,7 @@ void cpu_init(unsigned cpu, bool avx)
 			 : "memory");
 	slot->self = (uintptr_t)slot;
 	lapic_init();
+	check(avx);
 }
 
 void triple_fault(void)

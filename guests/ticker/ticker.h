@@ -35,6 +35,7 @@
 
 #define LAPIC 0xfee00000
 
+#define VECTOR_VC	29
 #define VECTOR_TIMER	0x20
 #define VECTOR_SPURIOUS 0xff
 
@@ -69,6 +70,22 @@ static inline unsigned this_cpu(void)
 
 	__asm__("mov %%gs:%c1, %0" : "=r"(self) : "i"(SLOT_SELF));
 	return (unsigned)((self - SLOTS) / sizeof(struct slot));
+}
+
+static inline uint64_t read_msr(uint32_t msr)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+	return low | (uint64_t)high << 32;
+}
+
+static inline void write_msr(uint32_t msr, uint64_t value)
+{
+	__asm__ volatile("wrmsr"
+			 :
+			 : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+			 : "memory");
 }
 
 /* confidential.c: what the loader says that we are, as libvmrelay numbers it. */
@@ -120,13 +137,14 @@ _Noreturn void loop_halt_avx(void);
 
 /* start.S, trampoline.S, trap.S: symbols that are only addresses. */
 extern uint8_t trampoline_begin[], trampoline_end[], trampoline_cr3[];
-extern uint8_t exception_entries[], timer_entry[], spurious_entry[];
+extern uint8_t exception_entries[], timer_entry[], spurious_entry[], vc_entry[];
 
 /* main.c: called from assembly. */
 _Noreturn void bsp_main(const uint8_t *boot_params, enum confidential kind);
 _Noreturn void ap_main(unsigned cpu);
 void tick(void);
 void mismatch(unsigned reg, uint64_t expected, uint64_t got);
+void vc(uint64_t error_code, uint64_t *rip);
 _Noreturn void exception(uint64_t vector, uint64_t error_code, uint64_t rip);
 
 struct options {
@@ -142,6 +160,9 @@ bool cpu_has_avx(void); /* and can be relied on */
 void cpu_init(unsigned cpu, bool avx);
 void idt_init(void);
 _Noreturn void triple_fault(void);
+
+/* check.c */
+void check(bool avx);
 
 /* lapic.c */
 void lapic_init(void);

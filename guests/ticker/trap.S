@@ -31,6 +31,18 @@ timer_entry:
 spurious_entry:
 	iretq
 
+	.globl	vc_entry
+vc_entry:
+	SAVE
+	mov	72(%rsp), %rdi	/* error code */
+	lea	80(%rsp), %rsi	/* where RIP is */
+	sub	$8, %rsp
+	call	vc
+	add	$8, %rsp
+	RESTORE
+	add	$8, %rsp
+	iretq
+
 /*
  * loop.S found a register with a wrong value: %rdx is the expected one, on the stack are the number
  * of the register (top) and the value that it had; both are popped.

@@ -31,6 +31,9 @@ size_t guest_fetch(const struct vmcb *vmcb, u8 *bytes, size_t len);
 /* decode.c: after #VMEXIT, what the CPU would tell of the instruction. */
 void decode_assist(struct vmcb *vmcb);
 
+/* vc.c: true if the guest goes on in its handler, false if it exits as @vmcb then says. */
+bool raise_vc(struct vmcb *vmcb, struct sev_es_save_area *vmsa, u32 error_code);
+
 /*
  * btf.c: offset of @member in struct @type of a kernel module, or a negative errno.  @own_btf is
  * the module's, @base_btf the kernel's.

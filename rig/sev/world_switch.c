@@ -10,18 +10,23 @@
  *
  * - With SEV-ES, VMRUN loads the guest's state from the VMSA and #VMEXIT saves it there; the save
  *   area of the VMCB is not used.  Here it is filled from the VMSA before VMRUN, emptied into it
- *   afterwards, and put back as kvm_amd had left it (15.35, "SEV-ES").
- * - Exits that need the hypervisor to see state (CPUID, IOIO, MSR and so on) raise #VC in the guest
- *   instead.  VMGEXIT, which this CPU takes for VMMCALL, exits with code 0x403; it and HLT have been
- *   completed by then.  MSR 0xc0010130 is the GHCB's address in VMCB.control.
+ *   afterwards, and put back as kvm_amd had left it (15.35.8).  XCR0 and the FPU go the same way.
+ *   EFER in the VMSA is what the guest has written there, with or without SVME.
+ * - Exits that need the hypervisor to see state (CPUID, IOIO, MSR, MMIO and so on) raise #VC in the
+ *   guest instead (15.35.4, 15.35.5, vc.c).  VMGEXIT, which this CPU takes for VMMCALL, exits with
+ *   code 0x403; it, HLT and PAUSE have been completed by then.  MSR 0xc0010130 is the address of
+ *   the GHCB in VMCB.control.
+ * - Writes to CR0, CR4, CR8 and EFER exit after the fact, with the new value (15.35.10).
  * - Bit 1 of the interrupt shadow is the guest's RFLAGS.IF, which kvm_amd cannot read.
- * - SEV_STATUS (MSR 0xc0010131) is read without an exit (15.34, "SEV").
+ * - SEV_STATUS (MSR 0xc0010131) is read without an exit (15.34.10).
  * - NextRIP and decode assists are supplied to all guests (decode.c).
  *
- * Not modelled: encryption; the error code of #VC (QEMU pushes none); write traps of CR and EFER;
- * MMIO of SEV-ES guests; XSS, PKRU, XCR0 and debug registers of an SEV-ES guest's own, nor an EFER
- * without SVME in its VMSA; VMMCALL without a REP prefix there; instruction bytes for a guest
- * in legacy paging modes; NextRIP after superfluous prefixes.  L1 has one CPU: so has this.
+ * Not modelled: encryption.  PKRU and XSS, which the emulated CPU does not have; switching of DR0
+ * to DR3 ("debug virtualization", which CPUID does not offer).  Instruction bytes for a guest in
+ * legacy paging modes; NextRIP after superfluous prefixes.  #VC outside of long mode is a shutdown,
+ * and one that cannot be delivered too.  A guest that sets RFLAGS.TF on a write that traps gets its
+ * #DB one instruction late.  XSETBV of an SEV guest is not seen by kvm_amd.  L1 has one CPU: so has
+ * this.
  */
 #include <linux/kernel_read_file.h>
 #include <linux/kprobes.h>
@@ -33,20 +38,24 @@
 
 #define MSR_GHCB   0xc0010130U
 #define MSR_STATUS 0xc0010131U
-#define MSRPM_GHCB                                                                                 \
-	0x104c /* byte of the permission map; two bits per MSR, from 0xc0010000 at 0x1000 */
-#define VC_VECTOR    29
-#define XSTATE	     7 /* x87, SSE, AVX */
-#define XSAVE_XMM    160
-#define XSAVE_HEADER 512
-#define XSAVE_YMM    576
-#define JUMP_LEN     12
+/* Bytes of the permission map: two bits per MSR, from 0xc0000000 at 0x800, 0xc0010000 at 0x1000. */
+#define MSRPM_EFER     0x820
+#define MSRPM_GHCB     0x104c
+#define INTERCEPTED    3
+#define HAS_ERROR_CODE 0x27d00 /* vectors 8, 10 to 14, 17 */
+#define XSTATE	       7       /* x87, SSE, AVX */
+#define XSAVE_XMM      160
+#define XSAVE_HEADER   512
+#define XSAVE_YMM      576
+#define JUMP_LEN       12
 
 /* vCPUs that were entered, for who wonders whether this module was at work. */
-static unsigned long n_plain, n_es, n_vmgexit;
+static unsigned long n_plain, n_es, n_vmgexit, n_vc, n_trap;
 module_param(n_plain, ulong, 0444);
 module_param(n_es, ulong, 0444);
 module_param(n_vmgexit, ulong, 0444);
+module_param(n_vc, ulong, 0444);
+module_param(n_trap, ulong, 0444);
 
 /* Where kvm_amd's struct vcpu_svm, which begins with struct kvm_vcpu, keeps two pointers. */
 static long vmcb_offset, msrpm_offset;
@@ -161,6 +170,7 @@ static void load_vmsa(const struct sev_es_save_area *vmsa, struct vmcb *vmcb, un
 
 	memcpy(&vmcb->save, vmsa, sizeof(vmcb->save));
 	vmcb->save.spec_ctrl = 0;
+	vmcb->save.efer |= EFER_SVME; /* for VMRUN, and for VMMCALL to be one */
 	regs[__VCPU_REGS_RCX] = vmsa->rcx;
 	regs[__VCPU_REGS_RDX] = vmsa->rdx;
 	regs[__VCPU_REGS_RBX] = vmsa->rbx;
@@ -174,10 +184,12 @@ static void load_vmsa(const struct sev_es_save_area *vmsa, struct vmcb *vmcb, un
 static void save_vmsa(struct sev_es_save_area *vmsa, const struct vmcb *vmcb,
 		      const unsigned long *regs)
 {
+	u64 svme = vmsa->efer & EFER_SVME;
 	unsigned int i;
 
 	/* As far as both areas are the same. */
 	memcpy(vmsa, &vmcb->save, offsetof(struct vmcb_save_area, reserved_6));
+	vmsa->efer = (vmsa->efer & ~EFER_SVME) | svme;
 	vmsa->rcx = regs[__VCPU_REGS_RCX];
 	vmsa->rdx = regs[__VCPU_REGS_RDX];
 	vmsa->rbx = regs[__VCPU_REGS_RBX];
@@ -188,42 +200,180 @@ static void save_vmsa(struct sev_es_save_area *vmsa, const struct vmcb *vmcb,
 		(&vmsa->r8)[i] = regs[__VCPU_REGS_R8 + i];
 }
 
+static void enter_es(unsigned long *regs, struct vmcb *vmcb, struct sev_es_save_area *vmsa)
+{
+	u64 host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+
+	vmcb->control.clean = 0;
+	xsetbv(XCR_XFEATURE_ENABLED_MASK, vmsa->xcr0);
+	enter(regs, vmcb);
+	vmsa->xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
+}
+
+/* What XSETBV takes, or else VMRUN fails. */
+static bool is_valid_xcr0(u64 xcr0)
+{
+	return xcr0 & XFEATURE_MASK_FP && !(xcr0 & ~xgetbv(XCR_XFEATURE_ENABLED_MASK)) &&
+	       (xcr0 & XFEATURE_MASK_SSE || !(xcr0 & XFEATURE_MASK_YMM));
+}
+
+/* The exit for a write trap that belongs to this intercept, 0 for others. */
+static u32 trap_of(const struct vmcb_control_area *control, const unsigned long *regs)
+{
+	u32 code = control->exit_code;
+
+	if (code >= SVM_EXIT_WRITE_CR0 && code < SVM_EXIT_READ_DR0)
+		return code - SVM_EXIT_WRITE_CR0 + SVM_EXIT_CR0_WRITE_TRAP;
+	if (code == SVM_EXIT_MSR && control->exit_info_1 && (u32)regs[__VCPU_REGS_RCX] == MSR_EFER)
+		return SVM_EXIT_EFER_WRITE_TRAP;
+	return 0;
+}
+
+static u64 trapped_value(const struct vmcb *vmcb, u32 trap)
+{
+	switch (trap) {
+	case SVM_EXIT_EFER_WRITE_TRAP:
+		return vmcb->save.efer;
+	case SVM_EXIT_CR0_WRITE_TRAP:
+		return vmcb->save.cr0;
+	case SVM_EXIT_CR0_WRITE_TRAP + 3:
+		return vmcb->save.cr3;
+	case SVM_EXIT_CR4_WRITE_TRAP:
+		return vmcb->save.cr4;
+	default:
+		return vmcb->control.int_ctl & V_TPR_MASK;
+	}
+}
+
+/*
+ * A write trap comes after the instruction and tells the new value (15.35.10); this CPU has only
+ * intercepts, which come before it.  So the CPU gets to execute this one instruction, by RFLAGS.TF.
+ * All its effects and checks are real then.  If something else comes first the guest tries again;
+ * not a virtual interrupt: QEMU 7.2 aborts if one is pending when CR8 is written.
+ */
+static void step(unsigned long *regs, struct vmcb *vmcb, struct sev_es_save_area *vmsa, u32 trap)
+{
+	struct vmcb_control_area *control = &vmcb->control;
+	u64 tf = vmcb->save.rflags & X86_EFLAGS_TF, dr6 = vmcb->save.dr6;
+	u32 exceptions = control->intercepts[INTERCEPT_EXCEPTION];
+	u32 irq = control->int_ctl & V_IRQ_MASK;
+	u32 vector;
+
+	vmcb->save.rflags |= X86_EFLAGS_TF;
+	control->intercepts[INTERCEPT_EXCEPTION] = ~0U;
+	control->int_ctl &= ~V_IRQ_MASK;
+	enter_es(regs, vmcb, vmsa);
+	control->int_ctl |= irq;
+	control->intercepts[INTERCEPT_EXCEPTION] = exceptions;
+	vmcb->save.rflags = (vmcb->save.rflags & ~(u64)X86_EFLAGS_TF) | tf;
+
+	vector = control->exit_code - SVM_EXIT_EXCP_BASE;
+	if (vector == DB_VECTOR) {
+		if (trap == SVM_EXIT_EFER_WRITE_TRAP)
+			vmsa->efer = vmcb->save.efer;
+		vmcb->save.dr6 = dr6;
+		control->exit_code = trap;
+		control->exit_info_1 = trapped_value(vmcb, trap);
+		control->exit_info_2 = 0;
+		n_trap++;
+	}
+}
+
+static void run_once(unsigned long *regs, struct vmcb *vmcb, struct sev_es_save_area *vmsa,
+		     u8 *msrpm)
+{
+	u32 *intercepts = vmcb->control.intercepts;
+	u32 cr = intercepts[INTERCEPT_CR], trap;
+
+	/* Bits 16 to 31 are those of writes to CR0 to CR15 in both words. */
+	intercepts[INTERCEPT_CR] |= intercepts[INTERCEPT_WORD4] & GENMASK(31, 16);
+	msrpm[MSRPM_EFER] |= INTERCEPTED;
+	load_vmsa(vmsa, vmcb, regs);
+	enter_es(regs, vmcb, vmsa);
+	intercepts[INTERCEPT_CR] = cr;
+	vmcb->control.event_inj = 0;
+	trap = trap_of(&vmcb->control, regs);
+	if (trap) {
+		msrpm[MSRPM_EFER] &= ~INTERCEPTED;
+		step(regs, vmcb, vmsa, trap);
+	}
+	if (vmcb->control.exit_code != SVM_EXIT_ERR)
+		save_vmsa(vmsa, vmcb, regs);
+}
+
 /* MSRs that the CPU serves itself.  True: done, go on in the guest. */
 static bool serve_msr(struct sev_es_save_area *vmsa, struct vmcb_control_area *control)
 {
 	bool is_write = control->exit_info_1 & 1;
 	u64 value;
 
-	if ((u32)vmsa->rcx == MSR_GHCB && is_write) {
+	switch ((u32)vmsa->rcx) {
+	case MSR_GHCB:
+		value = control->ghcb_gpa;
+		break;
+	case MSR_STATUS:
+		value = BIT(0) | BIT(1);
+		break;
+	case MSR_EFER:
+		value = vmsa->efer;
+		break;
+	default:
+		return false;
+	}
+	if (is_write && (u32)vmsa->rcx != MSR_GHCB)
+		return false;
+	if (is_write) {
 		control->ghcb_gpa = vmsa->rdx << 32 | (u32)vmsa->rax;
-	} else if (!is_write && ((u32)vmsa->rcx == MSR_GHCB || (u32)vmsa->rcx == MSR_STATUS)) {
-		value = (u32)vmsa->rcx == MSR_GHCB ? control->ghcb_gpa : (BIT(0) | BIT(1));
+	} else {
 		vmsa->rax = (u32)value;
 		vmsa->rdx = value >> 32;
-	} else {
-		return false;
 	}
 	vmsa->rip += 2;
 	return true;
 }
 
-static void raise_vc(struct vmcb_control_area *control)
+/* The instruction in step() has raised what kvm_amd does not intercept: it is the guest's. */
+static void inject(struct sev_es_save_area *vmsa, struct vmcb_control_area *control, u32 vector)
 {
-	control->event_inj =
-		VC_VECTOR | SVM_EVTINJ_TYPE_EXEPT | SVM_EVTINJ_VALID_ERR | SVM_EVTINJ_VALID;
-	control->event_inj_err = control->exit_code;
+	control->event_inj = vector | SVM_EVTINJ_TYPE_EXEPT | SVM_EVTINJ_VALID;
+	if (HAS_ERROR_CODE & BIT(vector)) {
+		control->event_inj |= SVM_EVTINJ_VALID_ERR;
+		control->event_inj_err = control->exit_info_1;
+	}
+	if (vector == PF_VECTOR)
+		vmsa->cr2 = control->exit_info_2;
 }
 
-/* After #VMEXIT: does kvm_amd get to see it?  False: on in the guest. */
-static bool is_automatic(struct sev_es_save_area *vmsa, struct vmcb_control_area *control)
+/* VMGEXIT is VMMCALL with a REP prefix (15.35.6). */
+static bool is_vmgexit(const struct vmcb *vmcb)
 {
+	u8 prefix = 0;
+
+	return guest_fetch(vmcb, &prefix, sizeof(prefix)) && (prefix == 0xf3 || prefix == 0xf2);
+}
+
+/* After #VMEXIT, by 15.35.4: does kvm_amd get to see it?  False: on in the guest. */
+static bool is_automatic(struct vmcb *vmcb, struct sev_es_save_area *vmsa)
+{
+	struct vmcb_control_area *control = &vmcb->control;
+	u32 vector;
+
 	switch (control->exit_code) {
-	case SVM_EXIT_MSR:
-		if (!serve_msr(vmsa, control))
-			raise_vc(control);
+	case SVM_EXIT_EXCP_BASE ... SVM_EXIT_LAST_EXCP:
+		vector = control->exit_code - SVM_EXIT_EXCP_BASE;
+		if (control->intercepts[INTERCEPT_EXCEPTION] & BIT(vector))
+			return true;
+		inject(vmsa, control, vector);
 		return false;
+	case SVM_EXIT_MSR:
+		if (serve_msr(vmsa, control))
+			return false;
+		break;
 	case SVM_EXIT_VMMCALL:
-		vmsa->rip += 4; /* REP VMMCALL */
+		if (!is_vmgexit(vmcb))
+			break;
+		vmsa->rip += 4;
 		control->exit_code = SVM_EXIT_VMGEXIT;
 		control->exit_info_1 = control->exit_info_2 = 0;
 		n_vmgexit++;
@@ -231,6 +381,13 @@ static bool is_automatic(struct sev_es_save_area *vmsa, struct vmcb_control_area
 	case SVM_EXIT_HLT:
 		vmsa->rip += 1;
 		return true;
+	case SVM_EXIT_PAUSE:
+		vmsa->rip += 2;
+		return true;
+	case SVM_EXIT_NPF:
+		if (!(control->exit_info_1 & PFERR_RSVD_MASK))
+			return true;
+		break;
 	case SVM_EXIT_CPUID:
 	case SVM_EXIT_IOIO:
 	case SVM_EXIT_RDTSC:
@@ -242,11 +399,12 @@ static bool is_automatic(struct sev_es_save_area *vmsa, struct vmcb_control_area
 	case SVM_EXIT_MWAIT:
 	case SVM_EXIT_READ_DR7:
 	case SVM_EXIT_WRITE_DR7:
-		raise_vc(control);
-		return false;
+		break;
 	default:
 		return true;
 	}
+	n_vc++;
+	return !raise_vc(vmcb, vmsa, control->exit_code);
 }
 
 /* In place of __svm_sev_es_vcpu_run(). */
@@ -259,27 +417,24 @@ static void run_es(struct kvm_vcpu *vcpu, bool spec_ctrl_intercepted)
 	struct sev_es_save_area *vmsa;
 
 	n_es++;
-	if (!control->vmsa_pa || control->vmsa_pa == INVALID_PAGE) {
+	vmsa = control->vmsa_pa && control->vmsa_pa != INVALID_PAGE ? __va(control->vmsa_pa) : NULL;
+	if (!vmsa || !is_valid_xcr0(vmsa->xcr0)) {
 		control->exit_code = SVM_EXIT_ERR; /* VMEXIT_INVALID */
 		control->exit_code_hi = ~0;
 		return;
 	}
-	vmsa = __va(control->vmsa_pa);
-	msrpm[MSRPM_GHCB] |= 3; /* kvm_amd passes the MSR through; this CPU has no such MSR */
+	/* kvm_amd passes the MSR through; this CPU has no such MSR. */
+	msrpm[MSRPM_GHCB] |= INTERCEPTED;
 	saved = vmcb->save;
 	load_fpu(vmsa);
 	do {
-		load_vmsa(vmsa, vmcb, regs);
-		control->clean = 0;
-		enter(regs, vmcb);
+		run_once(regs, vmcb, vmsa, msrpm);
 		if (control->exit_code == SVM_EXIT_ERR)
 			break;
-		save_vmsa(vmsa, vmcb, regs);
-		control->event_inj = 0;
 		control->int_state &= ~SVM_GUEST_INTERRUPT_MASK;
 		if (vmsa->rflags & X86_EFLAGS_IF)
 			control->int_state |= SVM_GUEST_INTERRUPT_MASK;
-	} while (!is_automatic(vmsa, control));
+	} while (!is_automatic(vmcb, vmsa));
 	save_fpu(vmsa);
 	vmcb->save = saved;
 }
