@@ -5,6 +5,8 @@
  * What a CPU tells of an intercepted instruction, so that the hypervisor need not read it.  If it
  * is not known it stays 0, and KVM reads the instruction itself unless the guest is encrypted.
  */
+#include <asm/kvm_vcpu_regs.h>
+
 #include "svm.h"
 
 #define CR_VALID     BIT_ULL(63)
@@ -50,6 +52,32 @@ static void assist_mov(struct vmcb *vmcb)
 	if (!(insn[at + 1] & 1))
 		control->exit_info_1 |= CR_VALID;
 	control->next_rip = vmcb->save.rip + at + 3;
+}
+
+bool serve_mov_cr3(unsigned long *regs, struct vmcb *vmcb)
+{
+	struct vmcb_control_area *control = &vmcb->control;
+	u64 *reg;
+
+	if (control->exit_code != SVM_EXIT_READ_CR3 && control->exit_code != SVM_EXIT_WRITE_CR3)
+		return false;
+	control->exit_info_1 = 0;
+	assist_mov(vmcb);
+	if (!(control->exit_info_1 & CR_VALID))
+		return false;
+	reg = (u64 *)&regs[control->exit_info_1 & 15];
+	if (reg == (u64 *)&regs[__VCPU_REGS_RSP])
+		reg = &vmcb->save.rsp;
+	else if (reg == (u64 *)&regs[__VCPU_REGS_RAX])
+		reg = &vmcb->save.rax;
+	if (control->exit_code == SVM_EXIT_READ_CR3)
+		*reg = vmcb->save.cr3;
+	else
+		vmcb->save.cr3 = *reg;
+	vmcb->save.rip = control->next_rip;
+	control->event_inj = 0;
+	control->int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
+	return true;
 }
 
 void decode_assist(struct vmcb *vmcb)

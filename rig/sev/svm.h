@@ -18,9 +18,9 @@ asmlinkage void svm_enter(unsigned long *regs, phys_addr_t vmcb_pa, phys_addr_t 
 #define NOWHERE (~0ULL) /* no address */
 
 /*
- * paging.c: copy from or to a guest's memory at a linear address; the number of bytes done.  If that
- * is less than @len: *@ret_missing is the guest-physical address which the nested page tables do
- * not map that way, or NOWHERE.
+ * paging.c: copy from or to a guest's memory at a linear address; the number of bytes done.  If
+ * that is less than @len: *@ret_missing is the guest-physical address which the nested page tables
+ * do not map that way, or NOWHERE.
  */
 size_t guest_copy(const struct vmcb *vmcb, u64 linear, void *bytes, size_t len, bool is_write,
 		  u64 *ret_missing);
@@ -30,6 +30,9 @@ size_t guest_fetch(const struct vmcb *vmcb, u8 *bytes, size_t len);
 
 /* decode.c: after #VMEXIT, what the CPU would tell of the instruction. */
 void decode_assist(struct vmcb *vmcb);
+
+/* decode.c: if the exit is for MOV to or from CR3, carry it out and be true. */
+bool serve_mov_cr3(unsigned long *regs, struct vmcb *vmcb);
 
 /* vc.c: true if the guest goes on in its handler, false if it exits as @vmcb then says. */
 bool raise_vc(struct vmcb *vmcb, struct sev_es_save_area *vmsa, u32 error_code);

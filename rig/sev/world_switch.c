@@ -19,6 +19,7 @@
  * - Writes to CR0, CR4, CR8 and EFER exit after the fact, with the new value (15.35.10).
  * - Bit 1 of the interrupt shadow is the guest's RFLAGS.IF, which kvm_amd cannot read.
  * - SEV_STATUS (MSR 0xc0010131) is read without an exit (15.34.10).
+ * - CR3 of an SEV guest may have the C-bit set; what is kept of CR3 has it (15.34.6).
  * - NextRIP and decode assists are supplied to all guests (decode.c).
  *
  * Not modelled: encryption.  PKRU and XSS, which the emulated CPU does not have; switching of DR0
@@ -36,8 +37,9 @@
 
 #include "svm.h"
 
-#define MSR_GHCB   0xc0010130U
-#define MSR_STATUS 0xc0010131U
+#define LEAF_ENCRYPTION 0x8000001fU
+#define MSR_GHCB	0xc0010130U
+#define MSR_STATUS	0xc0010131U
 /* Bytes of the permission map: two bits per MSR, from 0xc0000000 at 0x800, 0xc0010000 at 0x1000. */
 #define MSRPM_EFER     0x820
 #define MSRPM_GHCB     0x104c
@@ -60,6 +62,7 @@ module_param(n_trap, ulong, 0444);
 /* Where kvm_amd's struct vcpu_svm, which begins with struct kvm_vcpu, keeps two pointers. */
 static long vmcb_offset, msrpm_offset;
 
+static u64 c_bit;
 static struct page *host_page; /* for VMSAVE of the host */
 static struct vmcb_save_area saved;
 
@@ -78,6 +81,27 @@ static void enter(unsigned long *regs, struct vmcb *vmcb)
 	svm_enter(regs, virt_to_phys(vmcb), page_to_phys(host_page));
 }
 
+/*
+ * The C-bit may be set in the CR3 of an SEV guest (15.34.6), but this CPU refuses it there, in
+ * VMRUN and in MOV: it gets CR3 without, and what the guest does with CR3 is done here.
+ */
+static void enter_sev(unsigned long *regs, struct vmcb *vmcb)
+{
+	struct vmcb_control_area *control = &vmcb->control;
+	u32 cr = control->intercepts[INTERCEPT_CR];
+	u64 cr3;
+
+	do {
+		cr3 = vmcb->save.cr3 & c_bit;
+		vmcb->save.cr3 &= ~c_bit;
+		control->intercepts[INTERCEPT_CR] |=
+			BIT(INTERCEPT_CR3_READ) | BIT(INTERCEPT_CR3_WRITE);
+		enter(regs, vmcb);
+		control->intercepts[INTERCEPT_CR] = cr;
+		vmcb->save.cr3 |= cr3;
+	} while (serve_mov_cr3(regs, vmcb));
+}
+
 static bool reads_sev_status(const struct vmcb *vmcb, u64 rcx)
 {
 	return vmcb->control.exit_code == SVM_EXIT_MSR && !vmcb->control.exit_info_1 &&
@@ -93,9 +117,12 @@ static void run_plain(struct kvm_vcpu *vcpu, bool spec_ctrl_intercepted)
 
 	n_plain++;
 	for (;;) {
-		enter(regs, vmcb);
-		if (!(control->nested_ctl & SVM_NESTED_CTL_SEV_ENABLE) ||
-		    !reads_sev_status(vmcb, regs[__VCPU_REGS_RCX]))
+		if (!(control->nested_ctl & SVM_NESTED_CTL_SEV_ENABLE)) {
+			enter(regs, vmcb);
+			break;
+		}
+		enter_sev(regs, vmcb);
+		if (!reads_sev_status(vmcb, regs[__VCPU_REGS_RCX]))
 			break;
 		vmcb->save.rax = BIT(0);
 		regs[__VCPU_REGS_RDX] = 0;
@@ -206,7 +233,7 @@ static void enter_es(unsigned long *regs, struct vmcb *vmcb, struct sev_es_save_
 
 	vmcb->control.clean = 0;
 	xsetbv(XCR_XFEATURE_ENABLED_MASK, vmsa->xcr0);
-	enter(regs, vmcb);
+	enter_sev(regs, vmcb);
 	vmsa->xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 	xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 }
@@ -527,6 +554,7 @@ static int __init world_switch_init(void)
 	int r = find_offsets();
 	unsigned int i;
 
+	c_bit = BIT_ULL(cpuid_ebx(LEAF_ENCRYPTION) & 0x3f);
 	host_page = alloc_page(GFP_KERNEL | __GFP_ZERO);
 	if (r == 0 && !host_page)
 		r = -ENOMEM;
