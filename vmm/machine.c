@@ -238,6 +238,29 @@ static int enable_avx(const struct vmr_vm *vm, int kvm_fd)
 	return r;
 }
 
+/*
+ * Enable MTRRs, all memory write-back, as firmware would.  Without, Linux does not set up the PAT,
+ * and cannot encrypt or decrypt a page in place then: as a confidential guest it stops at that.
+ */
+static int enable_mtrrs(const struct vmr_vm *vm)
+{
+	const uint32_t msr_mtrr_def_type = 0x2ff;
+	const uint64_t enabled = 1U << 11, write_back = 6;
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry;
+	} msrs = {.head.nmsrs = 1,
+		  .entry = {.index = msr_mtrr_def_type, .data = enabled | write_back}};
+
+	for (unsigned i = 0; i < vmr_vm_n_vcpus(vm); i++) {
+		int r = kvm_vcpu_set_msrs(vmr_vm_vcpu_fd(vm, i), &msrs.head);
+
+		if (r != 1)
+			return r < 0 ? r : -ENOTSUP;
+	}
+	return 0;
+}
+
 static int open_image(const char *path, struct vmm_error *ret_error)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
@@ -270,6 +293,8 @@ int machine_boot(struct machine *machine, const struct vmm_options *options,
 
 	if (r == 0 && options->confidential != VMR_CONFIDENTIAL_NONE)
 		r = boot_set_c_bit(&machine->memory, machine->sev.c_bit);
+	if (r == 0 && options->confidential != VMR_CONFIDENTIAL_NONE)
+		r = enable_mtrrs(machine->vm);
 	for (unsigned i = 0; r == 0 && i < (es ? options->cpus : 1); i++)
 		r = set_boot_registers(machine->vm, i, &entry);
 	if (r == 0)
