@@ -13,6 +13,8 @@
 
 #define MSR_TSC		     0x10
 #define MSR_FEATURE_CONTROL  0x3a
+#define CPUID_ENCRYPTION     0x8000001f
+#define C_BIT_POSITION	     0x3f
 #define MSR_MTRR_CAP	     0xfe
 #define MSR_MCG_CAP	     0x179
 #define MSR_PERF_GLOBAL_CTRL 0x38f
@@ -95,10 +97,31 @@ static int get_sregs(const struct vmr_vm *vm, int fd, void *p)
 	return length_or_error(kvm_vcpu_get_sregs(fd, p), sizeof(struct kvm_sregs));
 }
 
+/*
+ * Linux has the C-bit set in CR3 as an SEV guest.  KVM takes that bit for a reserved one until the
+ * VM is an SEV guest's, which it is only after the move.  The CPU does not look at it: page tables
+ * are private whatever it says (publication 24593, 15.34.5).
+ */
+static uint64_t settable_cr3(const struct vmr_vm *vm, uint64_t cr3)
+{
+	const struct kvm_cpuid2 *cpuid = vm->vcpus[0].cpuid;
+
+	if (vm->sev.kind != VMR_CONFIDENTIAL_SEV || !cpuid)
+		return cr3;
+	for (uint32_t i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == CPUID_ENCRYPTION)
+			return cr3 & ~(1ULL << (cpuid->entries[i].ebx & C_BIT_POSITION));
+	return cr3;
+}
+
 static int set_sregs(const struct vmr_vm *vm, int fd, const void *p, uint32_t len)
 {
-	(void)vm, (void)len;
-	return kvm_vcpu_set_sregs(fd, p);
+	struct kvm_sregs sregs;
+
+	(void)len;
+	memcpy(&sregs, p, sizeof(sregs));
+	sregs.cr3 = settable_cr3(vm, sregs.cr3);
+	return kvm_vcpu_set_sregs(fd, &sregs);
 }
 
 static uint32_t sregs_size(const struct vmr_vm *vm)
@@ -114,8 +137,12 @@ static int get_sregs2(const struct vmr_vm *vm, int fd, void *p)
 
 static int set_sregs2(const struct vmr_vm *vm, int fd, const void *p, uint32_t len)
 {
-	(void)vm, (void)len;
-	return kvm_vcpu_set_sregs2(fd, p);
+	struct kvm_sregs2 sregs;
+
+	(void)len;
+	memcpy(&sregs, p, sizeof(sregs));
+	sregs.cr3 = settable_cr3(vm, sregs.cr3);
+	return kvm_vcpu_set_sregs2(fd, &sregs);
 }
 
 static uint32_t sregs2_size(const struct vmr_vm *vm)
