@@ -2,12 +2,15 @@
 /*
  * A stock Linux guest at work is upgraded again and again, and must not notice.
  *
- *	linux [--upgrades N] [--show] KERNEL INITRD
+ *	linux [--upgrades N] [--sev] [--show] KERNEL INITRD
  *
  * The guest runs guests/workload, which verifies memory, clocks and vector registers all the time
  *and answers on its console; the connection to the console is made once and stays.  --show tells a
  * person what happens instead of printing TAP only.  It runs wherever /dev/kvm can run Linux: in
  *the rig, or on the machine itself.
+ *
+ * With --sev the guest is encrypted, and has to say that it knows.  Only the rig will do then: what
+ * is compared with the guest's clock is read from its private memory, which is not encrypted there.
  */
 #include <argp.h>
 #include <errno.h>
@@ -35,7 +38,7 @@
 
 static struct {
 	unsigned upgrades;
-	bool show;
+	bool sev, show;
 	const char *kernel, *initrd;
 } opt = {.upgrades = 20};
 
@@ -335,12 +338,15 @@ static void run(void)
 	unsigned typed = 0;
 	double begin = h_now_us();
 	const char *line;
+	const char *append = opt.sev ? "console=ttyS0 printk.time=0" : "console=ttyS0 quiet";
 	int status = h_vmrelay(NULL, "run", "--detach", "--name", name, "--kernel", opt.kernel,
 			       "--initrd", opt.initrd, "--memory", "256M", "--cpus", "2",
-			       "--append", "console=ttyS0 quiet");
+			       "--append", append, opt.sev ? "--sev" : NULL);
 
 	(void)check(status == 0, "run exited with %d", status);
 	(void)check(console_connect(name), "connecting to the console: %s", strerror(errno));
+	if (opt.sev)
+		(void)await("Memory Encryption Features active: AMD SEV", BOOT_TIMEOUT_MS);
 	line = await("workload ready", BOOT_TIMEOUT_MS);
 	if (!line) {
 		h_test("a stock Linux guest boots");
@@ -348,7 +354,7 @@ static void run(void)
 		return;
 	}
 	(void)check(strstr(line, "cpus=2"), "it does not see 2 CPUs: %s", line);
-	h_test("a stock Linux guest with 2 vCPUs boots");
+	h_test("a stock Linux guest with 2 vCPUs boots%s", opt.sev ? " with SEV" : "");
 	show("The guest booted in %.1f s: %s", (h_now_us() - begin) / 1e6, line);
 
 	const volatile uint64_t *page = clock_page(name);
@@ -441,6 +447,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'n':
 		opt.upgrades = (unsigned)atoi(arg);
 		return 0;
+	case 'e':
+		opt.sev = true;
+		return 0;
 	case 's':
 		opt.show = true;
 		return 0;
@@ -465,6 +474,7 @@ int main(int argc, char **argv)
 {
 	static const struct argp_option options[] = {
 		{"upgrades", 'n', "N", 0, "How often (default 20)", 0},
+		{"sev", 'e', NULL, 0, "Run the guest with SEV", 0},
 		{"show", 's', NULL, 0, "Tell a person what happens", 0},
 		{0},
 	};
