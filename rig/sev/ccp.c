@@ -15,6 +15,7 @@
 #include <linux/psp-sev.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
+#include <linux/version.h>
 #include <asm/paravirt.h>
 
 #include "ccp.h"
@@ -118,7 +119,7 @@ static int do_command(unsigned int cmd, void *data, int *error)
 
 /* What kvm_amd imports. */
 
-int sev_platform_init(int *error)
+static int platform_init(int *error)
 {
 	int ret;
 
@@ -127,7 +128,48 @@ int sev_platform_init(int *error)
 	mutex_unlock(&ccp_lock);
 	return ret;
 }
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+
+int sev_platform_init(int *error)
+{
+	return platform_init(error);
+}
 EXPORT_SYMBOL_GPL(sev_platform_init);
+
+#else
+
+int sev_platform_init(struct sev_platform_init_args *args)
+{
+	return platform_init(&args->error);
+}
+EXPORT_SYMBOL_GPL(sev_platform_init);
+
+void sev_platform_shutdown(void)
+{
+}
+EXPORT_SYMBOL_GPL(sev_platform_shutdown);
+
+/* What is left is for SEV-SNP, which this CPU does not claim. */
+
+int sev_do_cmd(int cmd, void *data, int *error)
+{
+	return do_command(cmd, data, error);
+}
+EXPORT_SYMBOL_GPL(sev_do_cmd);
+
+void *snp_alloc_firmware_page(gfp_t mask)
+{
+	return NULL;
+}
+EXPORT_SYMBOL_GPL(snp_alloc_firmware_page);
+
+void snp_free_firmware_page(void *page)
+{
+}
+EXPORT_SYMBOL_GPL(snp_free_firmware_page);
+
+#endif
 
 int sev_guest_activate(struct sev_data_activate *data, int *error)
 {
@@ -201,10 +243,13 @@ static void ccp_undo(void)
 
 static int __init ccp_init(void)
 {
-	/* Beside SEV: what vmrelay_svm supplies because the emulated CPU does not. */
-	static const unsigned int features[] = {X86_FEATURE_SEV, X86_FEATURE_SEV_ES,
+	/*
+	 * Beside SEV: what vmrelay_svm supplies because the emulated CPU does not; and LBRV,
+	 * without which kvm_amd of Linux 6.12 has no SEV-ES.
+	 */
+	static const unsigned int features[] = {X86_FEATURE_SEV,	   X86_FEATURE_SEV_ES,
 						X86_FEATURE_DECODEASSISTS, X86_FEATURE_FLUSHBYASID,
-						X86_FEATURE_NRIPS};
+						X86_FEATURE_NRIPS,	   X86_FEATURE_LBRV};
 	unsigned int i;
 	int ret;
 

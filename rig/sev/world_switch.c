@@ -215,7 +215,7 @@ static void save_vmsa(struct sev_es_save_area *vmsa, const struct vmcb *vmcb,
 	unsigned int i;
 
 	/* As far as both areas are the same. */
-	memcpy(vmsa, &vmcb->save, offsetof(struct vmcb_save_area, reserved_6));
+	memcpy(vmsa, &vmcb->save, offsetofend(struct vmcb_save_area, last_excp_to));
 	vmsa->efer = (vmsa->efer & ~EFER_SVME) | svme;
 	vmsa->rcx = regs[__VCPU_REGS_RCX];
 	vmsa->rdx = regs[__VCPU_REGS_RDX];
@@ -528,7 +528,7 @@ static int find_offsets(void)
 	const void *base_btf = (const void *)lookup("__start_BTF");
 	void *btf = NULL;
 	int len = kernel_read_file_from_path("/sys/kernel/btf/kvm_amd", 0, &btf, INT_MAX, NULL,
-					     READING_UNKNOWN);
+					     READING_FIRMWARE);
 
 	if (len < 0)
 		return len;
