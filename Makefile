@@ -2,6 +2,7 @@
 # The front of the build; Meson and ninja do the work in $(BUILD).
 
 BUILD ?= build
+KERNEL ?= 6.1
 MESON_FLAGS ?=
 
 all: $(BUILD)/build.ninja
@@ -21,6 +22,11 @@ check:
 	tools/install-packages build check rig
 	tools/check $(BUILD)
 
+# The tests of the rig, on KERNEL: 6.1 or 6.12.
+rig-check: all
+	tools/install-packages rig
+	tools/rig-check $(BUILD) $(KERNEL)
+
 bench: all
 	tools/bench $(BUILD)
 
@@ -35,4 +41,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
-.PHONY: all demo check bench rig install clean
+.PHONY: all demo check rig-check bench rig install clean
