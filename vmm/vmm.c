@@ -375,10 +375,11 @@ static int start(struct vmm *vmm, const struct vmm_options *options, struct runt
 		return -1;
 	}
 	vmm->runtime.control_fd = -1;
-	if (machine_create(&vmm->machine, &vmm->options, ret_error) < 0 ||
+	/* From what was given: what is for the launch only is not in the JSON. */
+	if (machine_create(&vmm->machine, options, ret_error) < 0 ||
 	    process_set_console_kind(vmm, ret_error) < 0 ||
 	    process_add_devices(vmm, ret_error) < 0 ||
-	    machine_boot(&vmm->machine, &vmm->options, ret_error) < 0)
+	    machine_boot(&vmm->machine, options, ret_error) < 0)
 		return -1;
 	r = vcpus_start(vmm->machine.vm, &vmm->machine.bus, NULL, process_end_from_vcpu, vmm,
 			&vmm->vcpus);
