@@ -10,10 +10,11 @@
 #ifndef KVM_IOCTL_H
 #define KVM_IOCTL_H
 
-#include <linux/kvm.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "uapi.h"
 
 /* System: /dev/kvm. */
 
@@ -62,6 +63,7 @@ int kvm_vm_move_enc_context_from(int vm_fd, int source_vm_fd);			     /* 7.30 */
  */
 
 int kvm_sev_init(int vm_fd, bool es, uint32_t *fw);
+int kvm_sev_init2(int vm_fd, uint32_t *fw); /* for VMs of a type, with KVM's defaults */
 int kvm_sev_launch_start(int vm_fd, int sev_fd, struct kvm_sev_launch_start *start, uint32_t *fw);
 int kvm_sev_launch_update_data(int vm_fd, int sev_fd, void *at, uint32_t len, uint32_t *fw);
 int kvm_sev_launch_update_vmsa(int vm_fd, int sev_fd, uint32_t *fw);

@@ -28,6 +28,13 @@ int kvm_sev_init(int vm_fd, bool es, uint32_t *fw)
 	return sev_command(vm_fd, -1, es ? KVM_SEV_ES_INIT : KVM_SEV_INIT, NULL, fw);
 }
 
+int kvm_sev_init2(int vm_fd, uint32_t *fw)
+{
+	struct kvm_sev_init init = {.flags = 0};
+
+	return sev_command(vm_fd, -1, KVM_SEV_INIT2, &init, fw);
+}
+
 int kvm_sev_launch_start(int vm_fd, int sev_fd, struct kvm_sev_launch_start *start, uint32_t *fw)
 {
 	return sev_command(vm_fd, sev_fd, KVM_SEV_LAUNCH_START, start, fw);

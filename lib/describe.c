@@ -146,6 +146,11 @@ int describe_check(const struct vmr_vm *vm, struct vmr_error *ret_error)
 	if (vm->sev.kind != VMR_CONFIDENTIAL_NONE && !vm->sev.is_launched)
 		return error_set(ret_error, -EBUSY, "describe", "VM",
 				 "the confidential guest is still being launched");
+	if (vm->sev.is_bound)
+		return error_set(
+			ret_error, -EOPNOTSUPP, "describe", "VM",
+			"this host's KVM cannot go on with a VM made with KVM_SEV_INIT2 after a "
+			"move; one made with KVM_SEV_INIT or KVM_SEV_ES_INIT could be relayed");
 	for (unsigned i = 0; i < vm->n_slots; i++) {
 		const struct vmr_memory_slot *s = &vm->slots[i].slot;
 		int r = vmr_memory_check(s->fd, s->offset, s->size, ret_error);
@@ -608,7 +613,8 @@ static int build_sev(struct builder *b, const struct section *s, struct vmr_erro
 	struct wire_sev wire;
 
 	if (!fixed(s, &wire, sizeof(wire)) || b->vm->sev.kind != VMR_CONFIDENTIAL_NONE ||
-	    (wire.kind != VMR_CONFIDENTIAL_SEV && wire.kind != VMR_CONFIDENTIAL_SEV_ES))
+	    (wire.kind != VMR_CONFIDENTIAL_SEV && wire.kind != VMR_CONFIDENTIAL_SEV_ES) ||
+	    !sev_type_fits(b->vm->type, (enum vmr_confidential)wire.kind))
 		return malformed(s, ret_error);
 
 	int r = preflight_same_host(&wire.host, ret_error);

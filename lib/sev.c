@@ -66,10 +66,14 @@ int vmr_sev_init(struct vmr_vm *vm, enum vmr_confidential kind, int sev_fd,
 {
 	uint32_t fw;
 
-	if (kind == VMR_CONFIDENTIAL_NONE || vm->sev.kind != VMR_CONFIDENTIAL_NONE)
+	if (kind == VMR_CONFIDENTIAL_NONE || vm->sev.kind != VMR_CONFIDENTIAL_NONE ||
+	    !sev_type_fits(vm->type, kind))
 		return error_set(ret_error, -EINVAL, "KVM_SEV_INIT", "VM", NULL);
 
-	int r = kvm_sev_init(vm->vm_fd, kind == VMR_CONFIDENTIAL_SEV_ES, &fw);
+	bool is_default = vm->type == KVM_X86_DEFAULT_VM;
+	bool is_bound = !is_default && !sev_type_moves(vm->kvm_fd, vm->type);
+	int r = is_default ? kvm_sev_init(vm->vm_fd, kind == VMR_CONFIDENTIAL_SEV_ES, &fw)
+			   : kvm_sev_init2(vm->vm_fd, &fw);
 
 	if (r == -ENOTTY)
 		return error_set(ret_error, -EOPNOTSUPP, "KVM_SEV_INIT", "VM",
@@ -80,6 +84,7 @@ int vmr_sev_init(struct vmr_vm *vm, enum vmr_confidential kind, int sev_fd,
 	if (r < 0)
 		return fail(ret_error, r, "KVM_SEV_INIT", fw);
 	vm->sev.kind = kind;
+	vm->sev.is_bound = is_bound;
 	vm->sev.fd = sev_fd;
 	vm->sev.charged = preflight_own_group();
 	return 0;

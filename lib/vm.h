@@ -66,6 +66,7 @@ struct vm_sev {
 	bool is_launched;
 	unsigned n_vmsas; /* vCPUs whose registers are encrypted */
 	bool is_moved;	  /* here from another VM */
+	bool is_bound;	  /* to this VM: no other could run it */
 	bool is_mirror;	  /* shares another VM's context */
 	bool is_mirrored; /* another shares this VM's */
 	uint64_t charged; /* inode of the control group whose ASID it is; 0: it cannot be told */
@@ -112,6 +113,10 @@ int vm_clone(const struct vmr_vm *vm, struct vmr_vm **ret, struct vmr_error *ret
  * so that whoever knows them need not know of this.  No thread may be using them.
  */
 int vm_replace(struct vmr_vm *vm, const struct vmr_vm *clone, struct vmr_error *ret_error);
+
+/* Can such a guest be in a VM of this type?  And then run after a move?  See sev_type.c. */
+bool sev_type_fits(unsigned long type, enum vmr_confidential kind);
+bool sev_type_moves(int kvm_fd, unsigned long type);
 
 /* Can the secure processor be asked?  KVM looks for /dev/sev in odd places, see sev.c. */
 int sev_check_fd(const struct vmr_vm *vm, struct vmr_error *ret_error);

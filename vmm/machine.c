@@ -134,6 +134,7 @@ int machine_create(struct machine *machine, const struct vmm_options *options,
 {
 	const struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY};
 	struct vmr_error error = {.text = ""};
+	unsigned long type;
 	int r;
 
 	machine->kvm_fd = kvm_system_open();
@@ -142,7 +143,9 @@ int machine_create(struct machine *machine, const struct vmm_options *options,
 			      strerrordesc_np(-machine->kvm_fd));
 		return -1;
 	}
-	r = vmr_vm_create(machine->kvm_fd, 0, &machine->vm, &error);
+	if (sev_open(&machine->sev, machine->kvm_fd, options, &type, ret_error) < 0)
+		return -1;
+	r = vmr_vm_create(machine->kvm_fd, type, &machine->vm, &error);
 	if (r == 0)
 		r = vmr_vm_set_tss_addr(machine->vm, LAYOUT_TSS, &error);
 	if (r == 0)
@@ -153,7 +156,7 @@ int machine_create(struct machine *machine, const struct vmm_options *options,
 		r = vmr_vm_create_pit(machine->vm, &pit, true, &error);
 	if (r == 0)
 		r = create_memory(machine, options, &error);
-	if (r == 0 && sev_init(&machine->sev, machine->vm, machine->kvm_fd, options, ret_error) < 0)
+	if (r == 0 && sev_init(&machine->sev, machine->vm, options, ret_error) < 0)
 		return -1;
 	if (r == 0)
 		r = create_vcpus(machine, options->cpus, &error);

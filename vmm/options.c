@@ -38,6 +38,12 @@ static const char *const confidential_names[] = {
 	[VMR_CONFIDENTIAL_SEV_ES] = "sev-es",
 };
 
+static const char *const sev_interface_names[] = {
+	[VMM_SEV_AUTO] = "auto",
+	[VMM_SEV_INIT] = "init",
+	[VMM_SEV_INIT2] = "init2",
+};
+
 static const char *const console_names[] = {
 	[VMM_CONSOLE_SOCKET] = "socket",
 	[VMM_CONSOLE_PTY] = "pty",
@@ -68,6 +74,7 @@ enum option_key {
 	KEY_SEV_SECRET,
 	KEY_SEV_SECRET_HEADER,
 	KEY_SEV_SECRET_ADDRESS,
+	KEY_SEV_INTERFACE,
 	KEY_CONSOLE,
 	KEY_LOG_LEVEL,
 };
@@ -95,6 +102,8 @@ static const struct argp_option argp_options[] = {
 	 0},
 	{"sev-secret-address", KEY_SEV_SECRET_ADDRESS, "0xN", 0,
 	 "Guest-physical address that it goes to", 0},
+	{"sev-interface", KEY_SEV_INTERFACE, "KIND", 0,
+	 "KVM's interface: auto (default), init, or init2 (Linux 6.10)", 0},
 	{NULL, 0, NULL, 0, "The VMM (an upgrade may change these):", 4},
 	{"console", KEY_CONSOLE, "KIND", 0, "socket (default) or pty (in addition to it)", 0},
 	{"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, info (default) or debug", 0},
@@ -284,6 +293,11 @@ static int set_option(struct vmm_options *options, int key, const char *value)
 		return set_string(&options->sev_secret_header, value);
 	case KEY_SEV_SECRET_ADDRESS:
 		return parse_hex(value, UINT64_MAX, &options->sev_secret_gpa);
+	case KEY_SEV_INTERFACE:
+		r = find_name(sev_interface_names, N_NAMES(sev_interface_names), value);
+		if (r >= 0)
+			options->sev_interface = (enum vmm_sev_interface)r;
+		return r < 0 ? r : 0;
 	case KEY_CONSOLE:
 		r = find_name(console_names, N_NAMES(console_names), value);
 		if (r >= 0)
@@ -354,8 +368,8 @@ int vmm_options_check(const struct vmm_options *options, char *text, size_t text
 	else if (!options->sev_secret != !options->sev_secret_header)
 		problem = "--sev-secret and --sev-secret-header go together";
 	else if (options->confidential == VMR_CONFIDENTIAL_NONE &&
-		 (options->sev_session || options->sev_secret))
-		problem = "--sev-session and --sev-secret need --sev or --sev-es";
+		 (options->sev_session || options->sev_secret || options->sev_interface))
+		problem = "--sev-session, --sev-secret and --sev-interface need --sev or --sev-es";
 	else if (options->confidential != VMR_CONFIDENTIAL_NONE &&
 		 options->memory_backend == VMM_MEMORY_PRIVATE)
 		problem = "a confidential guest needs memory that is not private to the VMM: the "

@@ -28,6 +28,9 @@ enum vmm_console_kind {
 	VMM_CONSOLE_PTY,    /* that, and a pseudo terminal whose path `status` tells */
 };
 
+/* By what calls a confidential guest is made: see vmr_sev_vm_type() for the first. */
+enum vmm_sev_interface { VMM_SEV_AUTO, VMM_SEV_INIT, VMM_SEV_INIT2 };
+
 enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
 struct vmm_options {
@@ -44,7 +47,8 @@ struct vmm_options {
 	enum vmr_confidential confidential;
 	uint32_t sev_policy;
 
-	/* For the launch of a confidential guest only: files of the guest owner; may be NULL. */
+	/* For the launch of a confidential guest only; files of the guest owner may be NULL. */
+	enum vmm_sev_interface sev_interface;
 	char *sev_dh_cert;
 	char *sev_session;
 	char *sev_secret_header;

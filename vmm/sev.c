@@ -10,6 +10,7 @@
 
 #include "cpuid.h"
 #include "kvm/cleanup.h"
+#include "kvm/ioctl.h"
 #include "layout.h"
 
 #define LEAF_MEMORY_ENCRYPTION 0x8000001fU
@@ -35,11 +36,33 @@ static uint64_t find_c_bit(int kvm_fd)
 	return 0;
 }
 
-int sev_init(struct sev *sev, struct vmr_vm *vm, int kvm_fd, const struct vmm_options *options,
-	     struct vmm_error *ret_error)
+static int choose_type(int kvm_fd, const struct vmm_options *options, unsigned long *ret_type,
+		       struct vmm_error *ret_error)
 {
-	struct vmr_error error = {.text = ""};
+	int types = kvm_system_check_extension(kvm_fd, KVM_CAP_VM_TYPES);
 
+	switch (options->sev_interface) {
+	case VMM_SEV_AUTO:
+		*ret_type = vmr_sev_vm_type(kvm_fd, options->confidential);
+		return 0;
+	case VMM_SEV_INIT:
+		*ret_type = KVM_X86_DEFAULT_VM;
+		return 0;
+	case VMM_SEV_INIT2:
+		*ret_type = options->confidential == VMR_CONFIDENTIAL_SEV_ES ? KVM_X86_SEV_ES_VM
+									     : KVM_X86_SEV_VM;
+		if (types > 0 && types & 1 << *ret_type)
+			return 0;
+		vmm_error_set(ret_error, VMM_EXIT_FAILED,
+			      "this host's KVM has no KVM_SEV_INIT2 for such a guest (Linux 6.10)");
+	}
+	return -1;
+}
+
+int sev_open(struct sev *sev, int kvm_fd, const struct vmm_options *options,
+	     unsigned long *ret_type, struct vmm_error *ret_error)
+{
+	*ret_type = KVM_X86_DEFAULT_VM;
 	if (options->confidential == VMR_CONFIDENTIAL_NONE)
 		return 0;
 	sev->fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
@@ -56,6 +79,16 @@ int sev_init(struct sev *sev, struct vmr_vm *vm, int kvm_fd, const struct vmm_op
 			      "this host has no SEV: KVM does not tell the position of the C-bit");
 		return -1;
 	}
+	return choose_type(kvm_fd, options, ret_type, ret_error);
+}
+
+int sev_init(const struct sev *sev, struct vmr_vm *vm, const struct vmm_options *options,
+	     struct vmm_error *ret_error)
+{
+	struct vmr_error error = {.text = ""};
+
+	if (options->confidential == VMR_CONFIDENTIAL_NONE)
+		return 0;
 	if (vmr_sev_init(vm, options->confidential, sev->fd, &error) < 0)
 		return fail(ret_error, &error);
 	return 0;

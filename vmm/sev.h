@@ -28,8 +28,11 @@ struct sev {
 		.fd = -1                                                                           \
 	}
 
+/* Is there SEV?  And what type must the VM be of?  Default for a plain VM. */
+int sev_open(struct sev *sev, int kvm_fd, const struct vmm_options *options,
+	     unsigned long *ret_type, struct vmm_error *ret_error);
 /* Before the first vCPU.  Nothing for a plain VM. */
-int sev_init(struct sev *sev, struct vmr_vm *vm, int kvm_fd, const struct vmm_options *options,
+int sev_init(const struct sev *sev, struct vmr_vm *vm, const struct vmm_options *options,
 	     struct vmm_error *ret_error);
 
 /* When memory and registers are as the guest shall find them: encrypt, measure, finish. */

@@ -42,8 +42,15 @@ enum vmr_sev_state {
 #define VMR_SEV_BLOB_MAX	 0x4000
 
 /*
- * KVM_SEV_INIT or KVM_SEV_ES_INIT: before the first vCPU is created.  sev_fd (/dev/sev) is borrowed
- * for the life of the object.
+ * The type to give to vmr_vm_create() for a guest that shall be relayed: for SEV, KVM_X86_SEV_VM
+ * where KVM can run a VM of that type after a move; otherwise, and for SEV-ES, KVM_X86_DEFAULT_VM
+ * (0).  It is tried out, by creating and closing two VMs: milliseconds, and an ASID for the moment.
+ */
+unsigned long vmr_sev_vm_type(int kvm_fd, enum vmr_confidential kind);
+/*
+ * KVM_SEV_INIT or KVM_SEV_ES_INIT, and for a VM of type KVM_X86_SEV_VM or KVM_X86_SEV_ES_VM
+ * KVM_SEV_INIT2: before the first vCPU is created.  sev_fd (/dev/sev) is borrowed for the life of
+ * the object.  A VM of a type that vmr_sev_vm_type() would not have given refuses to be relayed.
  */
 int vmr_sev_init(struct vmr_vm *vm, enum vmr_confidential kind, int sev_fd,
 		 struct vmr_error *ret_error);

@@ -221,7 +221,7 @@ static void test_counts(const char *kind)
 }
 
 /* One guest more, on the build that runs it by default; false: it was refused. */
-static bool start_one(struct h_vm *vm, unsigned n, json_t **ret)
+static bool start_one(struct h_vm *vm, unsigned n, const char *interface, json_t **ret)
 {
 	char name[32];
 
@@ -230,7 +230,7 @@ static bool start_one(struct h_vm *vm, unsigned n, json_t **ret)
 	vm->cpus = 1;
 	vm->slot = NULL;
 	return h_vmrelay(ret, "run", "--detach", "--json", "--name", name, "--kernel",
-			 h_guest("ticker"), "--memory", "8M",
+			 h_guest("ticker"), "--memory", "8M", "--sev-interface", interface,
 			 strcmp(h_confidential(), "sev") == 0 ? "--sev" : "--sev-es") == 0;
 }
 
@@ -244,7 +244,7 @@ static void test_asids(const char *kind)
 	unsigned n = 0;
 
 	set_kind(kind);
-	while (n <= ASIDS_MAX && start_one(&vms[n], n, &result)) {
+	while (n <= ASIDS_MAX && start_one(&vms[n], n, "auto", &result)) {
 		json_decref(result);
 		result = NULL;
 		n++;
@@ -262,7 +262,7 @@ static void test_asids(const char *kind)
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		result = NULL;
-		if (!check(start_one(&vms[0], 0, &result) &&
+		if (!check(start_one(&vms[0], 0, "auto", &result) &&
 				   h_vmrelay(NULL, "upgrade", vms[0].name) == 0,
 			   "round %u failed", i))
 			break;
@@ -272,6 +272,46 @@ static void test_asids(const char *kind)
 	(void)check(h_processes_are(0), "a process is left");
 	(void)check(!has_counts || check_counts(&before, n + ROUNDS, n + ROUNDS), "of all lives");
 	h_test("%s: %u ASIDs, an upgrade with none free, and %d lives", kind, n, ROUNDS);
+}
+
+/*
+ * KVM's newer interface: a guest that was made with it is upgraded, or the upgrade is refused and
+ * the guest does not notice, whichever KVM lets happen.
+ */
+static void test_interface(const char *kind)
+{
+	struct h_vm vm;
+	json_t *result = NULL, *refusal = NULL;
+	const char *what = "is not there";
+
+	set_kind(kind);
+	if (!start_one(&vm, 0, "init2", &result)) {
+		(void)h_error_has(result, "no KVM_SEV_INIT2");
+	} else if (h_vm_watch(&vm)) {
+		int pid = h_vm_pid(&vm);
+		int code = h_vmrelay(&refusal, "upgrade", vm.name, "--json");
+
+		what = code == 0 ? "can be upgraded" : "cannot be upgraded";
+		if (code != 0) {
+			(void)check(code == 5, "exit code %d", code);
+			(void)h_error_has(refusal, "after a move");
+			(void)check(h_vm_pid(&vm) == pid, "another process runs the guest");
+		}
+		(void)check(code != 0 || strcmp(kind, "sev") == 0, "an SEV-ES guest was upgraded");
+		(void)check(h_vm_is_alive(&vm) && h_vm_ticks(&vm), "the guest does not go on");
+		(void)check(h_processes_are(1), "a process is left");
+		json_decref(refusal);
+		h_vm_stop(&vm);
+	}
+	json_decref(result);
+
+	result = NULL;
+	if (check(start_one(&vm, 1, "init", &result) && h_vm_watch(&vm) &&
+			  h_vm_upgrade(&vm, NULL) > 0,
+		  "a guest made with the older interface was not upgraded"))
+		h_vm_stop(&vm);
+	json_decref(result);
+	h_test("%s: a guest made with KVM_SEV_INIT2 %s", kind, what);
 }
 
 int main(void)
@@ -287,6 +327,8 @@ int main(void)
 	test_measurement("sev-es");
 	test_counts("sev");
 	test_counts("sev-es");
+	test_interface("sev");
+	test_interface("sev-es");
 	test_asids("sev");
 	test_asids("sev-es");
 	return h_done();

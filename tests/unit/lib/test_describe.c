@@ -568,6 +568,10 @@ static void test_confidential(void **state)
 	assert_int_equal(describe_check(f->machine.vm, &error), -EBUSY);
 	assert_string_equal(error.text, "the confidential guest is still being launched");
 	sev->is_launched = true;
+	sev->is_bound = true;
+	assert_int_equal(describe_check(f->machine.vm, &error), -EOPNOTSUPP);
+	assert_non_null(strstr(error.text, "after a move"));
+	sev->is_bound = false;
 	assert_int_equal(describe_check(f->machine.vm, &error), 0);
 
 	machine_describe(f->machine.vm, &description);
@@ -584,6 +588,13 @@ static void test_confidential(void **state)
 	(void)vmr_vm_free(vm);
 
 	/* What no launch makes. */
+	for (unsigned long type = 0; type < 5; type++) {
+		assert_int_equal(sev_type_fits(type, VMR_CONFIDENTIAL_SEV),
+				 type == KVM_X86_DEFAULT_VM || type == KVM_X86_SEV_VM);
+		assert_int_equal(sev_type_fits(type, VMR_CONFIDENTIAL_SEV_ES),
+				 type == KVM_X86_DEFAULT_VM || type == KVM_X86_SEV_ES_VM);
+	}
+
 	struct section_reader r = {description.bytes, description.len};
 	struct section s;
 	uint32_t *kind = NULL;

@@ -84,6 +84,12 @@ static void test_all_flags(void **state)
 	assert_string_equal(options.memory_dir, "/dev/shm");
 	assert_int_equal(PARSE(&options, "--memory-backend", "private"), 0);
 	assert_null(options.memory_dir);
+
+	assert_int_equal(options.sev_interface, VMM_SEV_AUTO);
+	assert_int_equal(
+		PARSE(&options, "--memory-backend=memfd", "--sev-es", "--sev-interface=init2"), 0);
+	assert_int_equal(options.confidential, VMR_CONFIDENTIAL_SEV_ES);
+	assert_int_equal(options.sev_interface, VMM_SEV_INIT2);
 	vmm_options_done(&options);
 }
 
@@ -108,6 +114,8 @@ static void test_wrong_flags(void **state)
 		{"--cpus=1x", "--cpus cannot be"},
 		{"--memory-backend=disk", "--memory-backend cannot be 'disk'"},
 		{"--memory-backend=file:", "directory"},
+		{"--sev-interface=new", "--sev-interface cannot be 'new'"},
+		{"--sev-interface=init", "need --sev"},
 		{"--console=vga", "--console cannot be 'vga'"},
 		{"--log-level=all", "--log-level cannot be 'all'"},
 		{"--name=../x", "--name takes"},
