@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The one place where ioctl() is called on KVM file descriptors. */
+/* The one place where ioctl() is called on the file descriptors of KVM and of /dev/sev. */
 #ifndef KVM_CALL_H
 #define KVM_CALL_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * One typed function per ioctl of /dev/kvm, VM and vCPU file descriptors; nothing else in the tree
- * calls ioctl() on those.
+ * One typed function per ioctl of /dev/kvm, VM and vCPU file descriptors, and of /dev/sev; nothing
+ * else in the tree calls ioctl() on those.
  *
  * All return 0 (or the non-negative value that their comment names) or -errno.  Sections refer to
  * Documentation/virt/kvm/api.rst of the kernel.  No call is repeated after EINTR except where the
@@ -10,6 +10,7 @@
 #ifndef KVM_IOCTL_H
 #define KVM_IOCTL_H
 
+#include <linux/psp-sev.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -73,6 +74,14 @@ int kvm_sev_launch_finish(int vm_fd, int sev_fd, uint32_t *fw);
 int kvm_sev_guest_status(int vm_fd, int sev_fd, struct kvm_sev_guest_status *ret, uint32_t *fw);
 int kvm_sev_get_attestation_report(int vm_fd, int sev_fd, struct kvm_sev_attestation_report *report,
 				   uint32_t *fw);
+
+/* /dev/sev: commands that need no VM.  *fw as above. */
+
+int sev_device_open(void); /* fd */
+int sev_device_platform_status(int sev_fd, struct sev_user_data_status *ret, uint32_t *fw);
+/* With lengths of 0: -EIO with *fw 4, and the lengths are what is needed. */
+int sev_device_pdh_cert_export(int sev_fd, struct sev_user_data_pdh_cert_export *certs,
+			       uint32_t *fw);
 
 /* vCPU. */
 

@@ -117,6 +117,21 @@ static void test_no_such_vm(void)
 	h_test("VMs that do not exist");
 }
 
+/* With SEV: test_owner. */
+static void test_host_without_sev(void)
+{
+	json_t *result;
+
+	if (access("/dev/sev", F_OK) == 0) {
+		h_skip("a host without SEV", "it has");
+		return;
+	}
+	result = EXPECT(1, "host");
+	(void)h_error_has(result, "this host has no SEV");
+	json_decref(result);
+	h_test("a host without SEV");
+}
+
 static void test_status(void)
 {
 	struct h_vm vm;
@@ -438,6 +453,7 @@ int main(void)
 	h_init();
 	test_usage();
 	test_no_such_vm();
+	test_host_without_sev();
 	test_status();
 	test_pause();
 	test_stop();
