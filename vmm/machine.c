@@ -3,15 +3,14 @@
 #include "machine.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#include "boot/boot.h"
 #include "cpuid.h"
+#include "guest.h"
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
 #include "layout.h"
@@ -62,15 +61,14 @@ static int create_memory(struct machine *machine, const struct vmm_options *opti
 			 struct vmr_error *error)
 {
 	struct vmm_memory *memory = &machine->memory;
-	uint64_t low =
-		options->memory < VMM_MMIO_HOLE_START ? options->memory : VMM_MMIO_HOLE_START;
+	unsigned n;
 	int r = 0;
 
-	memory->region[0] = (struct vmm_memory_region){.gpa = 0, .size = low, .fd = -1};
-	memory->region[1] = (struct vmm_memory_region){
-		.gpa = VMM_MMIO_HOLE_END, .size = options->memory - low, .fd = -1};
+	guest_layout(memory, options->memory);
+	n = memory->n_regions;
+	memory->n_regions = 0; /* what is mapped is ours to unmap */
 	machine->owns_memory = true;
-	for (unsigned i = 0; r == 0 && i < 2 && memory->region[i].size > 0; i++) {
+	for (unsigned i = 0; r == 0 && i < n; i++) {
 		struct vmm_memory_region *region = &memory->region[i];
 
 		r = create_region(region, options, error);
@@ -170,50 +168,17 @@ int machine_create(struct machine *machine, const struct vmm_options *options,
 
 /* Booting. */
 
-static struct kvm_segment flat_segment(uint16_t selector, uint8_t type, bool is_code)
-{
-	return (struct kvm_segment){
-		.limit = 0xffffffff,
-		.selector = selector,
-		.type = type,
-		.present = 1,
-		.s = 1,
-		.g = 1,
-		.l = is_code,
-		.db = !is_code,
-	};
-}
-
-/* Long mode with paging, as boot.h promises; SDM volume 3, 9.8.5 in one step. */
 static int set_boot_registers(const struct vmr_vm *vm, unsigned index,
 			      const struct boot_entry *entry)
 {
 	int vcpu_fd = vmr_vm_vcpu_fd(vm, index);
-	const uint64_t cr0_pe = 1, cr0_et = 1U << 4, cr0_pg = 1U << 31;
-	const uint64_t cr4_pae = 1U << 5;
-	const uint64_t efer_lme = 1U << 8, efer_lma = 1U << 10;
-	const struct kvm_segment data = flat_segment(0x18, 3, false);
-	const struct kvm_regs regs = {
-		.rip = entry->rip,
-		.rsp = entry->rsp,
-		.rsi = entry->rsi,
-		.rdi = vmr_vm_confidential(vm), /* see sev.h; Linux does not look */
-		.rdx = index,
-		.rflags = 2,
-	};
+	struct kvm_regs regs;
 	struct kvm_sregs sregs;
 	int r = kvm_vcpu_get_sregs(vcpu_fd, &sregs);
 
 	if (r < 0)
 		return r;
-	sregs.cs = flat_segment(0x10, 11, true);
-	sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = data;
-	sregs.gdt.base = LAYOUT_GDT;
-	sregs.gdt.limit = 4 * 8 - 1;
-	sregs.cr0 = cr0_pe | cr0_et | cr0_pg;
-	sregs.cr3 = entry->cr3;
-	sregs.cr4 = cr4_pae;
-	sregs.efer = efer_lme | efer_lma;
+	guest_registers(entry, vmr_vm_confidential(vm), index, &regs, &sregs);
 	r = kvm_vcpu_set_sregs(vcpu_fd, &sregs);
 	return r < 0 ? r : kvm_vcpu_set_regs(vcpu_fd, &regs);
 }
@@ -225,8 +190,7 @@ static int set_boot_registers(const struct vmr_vm *vm, unsigned index,
  */
 static int enable_avx(const struct vmr_vm *vm, int kvm_fd)
 {
-	const uint64_t x87_sse_avx = 7;
-	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = x87_sse_avx}}};
+	struct kvm_xcrs xcrs = {.nr_xcrs = 1, .xcrs = {{.xcr = 0, .value = GUEST_XCR0}}};
 	autofree struct kvm_cpuid2 *cpuid = NULL;
 	uint64_t supported = 0;
 	int r = cpuid_supported(kvm_fd, &cpuid);
@@ -234,7 +198,7 @@ static int enable_avx(const struct vmr_vm *vm, int kvm_fd)
 	for (uint32_t i = 0; r == 0 && i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == 0xd && cpuid->entries[i].index == 0)
 			supported = cpuid->entries[i].eax;
-	if ((supported & x87_sse_avx) != x87_sse_avx)
+	if ((supported & GUEST_XCR0) != GUEST_XCR0)
 		return r;
 	for (unsigned i = 0; r == 0 && i < vmr_vm_n_vcpus(vm); i++)
 		r = kvm_vcpu_set_xcrs(vmr_vm_vcpu_fd(vm, i), &xcrs);
@@ -264,40 +228,18 @@ static int enable_mtrrs(const struct vmr_vm *vm)
 	return 0;
 }
 
-static int open_image(const char *path, struct vmm_error *ret_error)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-	if (fd < 0)
-		vmm_error_set(ret_error, VMM_EXIT_FAILED, "opening %s failed: %m", path);
-	return fd;
-}
-
 int machine_boot(struct machine *machine, const struct vmm_options *options,
 		 struct vmm_error *ret_error)
 {
-	autofd kernel = open_image(options->kernel, ret_error);
-	autofd initrd = options->initrd ? open_image(options->initrd, ret_error) : -1;
-	struct boot_entry entry;
-	struct boot_error error;
-
-	if (kernel < 0 || (options->initrd && initrd < 0))
-		return -1;
-	if (boot_load(&machine->memory, kernel, initrd, options->cmdline ? options->cmdline : "",
-		      &entry, &error) < 0) {
-		vmm_error_set(ret_error, VMM_EXIT_FAILED, "booting %s failed: %s", options->kernel,
-			      error.text);
-		return -1;
-	}
-
-	/* The others start in real mode; but their VMSAs have to be complete at the launch. */
 	bool es = options->confidential == VMR_CONFIDENTIAL_SEV_ES;
-	int r = acpi_write_tables(&machine->memory, options->cpus);
+	struct boot_entry entry;
+	int r = 0;
 
-	if (r == 0 && options->confidential != VMR_CONFIDENTIAL_NONE)
-		r = boot_set_c_bit(&machine->memory, machine->sev.c_bit);
-	if (r == 0 && options->confidential != VMR_CONFIDENTIAL_NONE)
+	if (guest_load(&machine->memory, options, machine->sev.c_bit, &entry, ret_error) < 0)
+		return -1;
+	if (options->confidential != VMR_CONFIDENTIAL_NONE)
 		r = enable_mtrrs(machine->vm);
+	/* The others start in real mode; but their VMSAs have to be complete at the launch. */
 	for (unsigned i = 0; r == 0 && i < (es ? options->cpus : 1); i++)
 		r = set_boot_registers(machine->vm, i, &entry);
 	if (r == 0)

@@ -31,6 +31,7 @@ static const struct verb {
 	{"rollback", cmd_rollback, "move it back to the program that ran it before"},
 	{"rescue", cmd_rescue, "give a guest whose VMM crashed a new one"},
 	{"host", cmd_host, "show what SEV this host has"},
+	{"measure", cmd_measure, "write what a confidential guest's launch measures"},
 	{"version", cmd_version, "show the version of this program"},
 	{"help", cmd_help, "explain a verb"},
 	{"receive", cmd_receive, NULL},

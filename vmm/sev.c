@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "cpuid.h"
+#include "guest.h"
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
-#include "layout.h"
 
 #define LEAF_MEMORY_ENCRYPTION 0x8000001fU
 #define C_BIT_POSITION	       0x3fU /* of EBX */
@@ -132,24 +132,22 @@ static int launch_start(struct vmr_vm *vm, const struct vmm_options *options,
 	return vmr_sev_launch_start(vm, &launch, &error) < 0 ? fail(ret_error, &error) : 0;
 }
 
-/* Pin all memory, encrypt and measure what was loaded: the first MiB, the image, the initrd. */
+/* Pin all memory; encrypt and measure what was loaded. */
 static int launch_update(struct vmr_vm *vm, const struct vmm_memory *memory,
 			 const struct boot_entry *entry, struct vmr_error *error)
 {
-	const struct boot_range low = {0, LAYOUT_KERNEL};
-	const struct boot_range *const ranges[] = {&low, &entry->image, &entry->initrd};
+	struct boot_range ranges[GUEST_MEASURED_MAX];
+	unsigned n = guest_measured(entry, ranges);
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < memory->n_regions; i++)
 		r = vmr_sev_register_region(vm, memory->region[i].hva, memory->region[i].size,
 					    error);
-	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(ranges); i++) {
-		uint64_t start = ranges[i]->start & ~0xfffULL;
-		uint64_t len = (ranges[i]->end + 0xfff - start) & ~0xfffULL;
+	for (unsigned i = 0; r == 0 && i < n; i++) {
+		uint64_t len = ranges[i].end - ranges[i].start;
 
-		if (ranges[i]->end > start)
-			r = vmr_sev_launch_update_data(vm, vmm_memory_at(memory, start, len), len,
-						       error);
+		r = vmr_sev_launch_update_data(vm, vmm_memory_at(memory, ranges[i].start, len), len,
+					       error);
 	}
 	return r;
 }

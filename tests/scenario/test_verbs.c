@@ -132,6 +132,32 @@ static void test_host_without_sev(void)
 	h_test("a host without SEV");
 }
 
+/* That it is what the secure processor measures: test_owner. */
+static void test_measure(void)
+{
+	json_t *result, *list;
+	unsigned n_cpus = 0;
+
+	result = EXPECT(0, "measure", "--kernel", h_guest("ticker"), "--memory", "16M", "--cpus",
+			"3", "--sev-es", "--c-bit", "51");
+	list = json_object_get(result, "measured");
+	(void)check(json_array_size(list) == 5, "%zu parts are measured", json_array_size(list));
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		json_t *part = json_array_get(list, i);
+
+		n_cpus += HAS(part, "isize") && json_object_get(part, "cpu");
+	}
+	(void)check(n_cpus == 3, "%u vCPUs are measured", n_cpus);
+	json_decref(result);
+	EXPECT_ONLY(2, "measure", "--kernel", h_guest("ticker"), "--sev-es");
+	EXPECT_ONLY(2, "measure", "--kernel", h_guest("ticker"), "--c-bit", "51");
+	EXPECT_ONLY(2, "measure", "--kernel", h_guest("ticker"), "--sev", "--c-bit", "12");
+	EXPECT_ONLY(1, "measure", "--kernel", "/nonexistent", "--sev", "--c-bit", "51");
+	EXPECT_ONLY(1, "measure", "--kernel", h_guest("ticker"), "--sev", "--c-bit", "51", "--out",
+		    "/nonexistent/x");
+	h_test("measure");
+}
+
 static void test_status(void)
 {
 	struct h_vm vm;
@@ -454,6 +480,7 @@ int main(void)
 	test_usage();
 	test_no_such_vm();
 	test_host_without_sev();
+	test_measure();
 	test_status();
 	test_pause();
 	test_stop();

@@ -14,6 +14,7 @@ int cmd_upgrade(int argc, char **argv);
 int cmd_rescue(int argc, char **argv);
 int cmd_rollback(int argc, char **argv);
 int cmd_host(int argc, char **argv);
+int cmd_measure(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_receive(int argc, char **argv); /* internal: the new process of an upgrade */
 
