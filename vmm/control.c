@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
+#include "base64.h"
 #include "kvm/cleanup.h"
 
 #define REQUEST_MAX   (16U * 1024U) /* with its newline */
@@ -30,6 +31,8 @@
 #define CLIENTS_MAX   32
 #define FDS_MAX	      8 /* more than any request has, so that a wrong number is seen */
 #define UPGRADE_FDS   2
+#define HEADER_MAX    256  /* of a secret; the secure processor wants 52 */
+#define PACKET_MAX    8192 /* KVM wants it in one piece of memory: mostly one page */
 
 #define END_FLUSH_MS 200
 
@@ -320,6 +323,59 @@ static void do_stop(struct control_client *client, json_t *arguments, json_t *id
 	client_return(client, json_object(), id);
 }
 
+static bool get_bytes(json_t *arguments, const char *key, void *ret, size_t max, size_t *ret_len)
+{
+	json_t *value = json_object_get(arguments, key);
+	const char *text = json_string_value(value);
+
+	return text && strlen(text) == json_string_length(value) &&
+	       base64_decode(text, ret, max, ret_len) == 0;
+}
+
+static void do_secret(struct control_client *client, json_t *arguments, json_t *id)
+{
+	uint8_t header[HEADER_MAX], packet[PACKET_MAX];
+	struct vmm_secret secret = {.header = header, .packet = packet};
+	json_t *gpa = json_object_get(arguments, "gpa");
+	struct vmm_error error;
+	size_t header_len, packet_len;
+
+	if (!get_bytes(arguments, "header", header, sizeof(header), &header_len) ||
+	    !get_bytes(arguments, "packet", packet, sizeof(packet), &packet_len) ||
+	    packet_len == 0 || !json_is_integer(gpa) || json_integer_value(gpa) < 0) {
+		refuse(client, id,
+		       "'secret' takes 'header' (up to 256 bytes) and 'packet' (1 to 8192) in "
+		       "base64, and the integer 'gpa'");
+		return;
+	}
+	secret.header_len = (uint32_t)header_len;
+	secret.packet_len = (uint32_t)packet_len;
+	secret.gpa = (uint64_t)json_integer_value(gpa);
+	if (vmm_put_secret(client->control->vmm, &secret, &error) < 0)
+		client_error(client, &error, id);
+	else
+		client_return(client, json_object(), id);
+}
+
+static void do_attest(struct control_client *client, json_t *arguments, json_t *id)
+{
+	uint8_t nonce[VMM_NONCE_SIZE], report[VMR_SEV_REPORT_SIZE];
+	char text[BASE64_SIZE(VMR_SEV_REPORT_SIZE)];
+	struct vmm_error error;
+	size_t len;
+
+	if (!get_bytes(arguments, "nonce", nonce, sizeof(nonce), &len) || len != sizeof(nonce)) {
+		refuse(client, id, "'attest' takes 'nonce', 16 bytes in base64");
+		return;
+	}
+	if (vmm_attest(client->control->vmm, nonce, report, &error) < 0) {
+		client_error(client, &error, id);
+		return;
+	}
+	base64_encode(report, sizeof(report), text);
+	client_return(client, json_pack("{s:s}", "report", text), id);
+}
+
 static void do_wait(struct control_client *client, json_t *arguments, json_t *id)
 {
 	(void)arguments;
@@ -385,13 +441,9 @@ static const struct verb {
 	const char *name;
 	void (*run)(struct control_client *client, json_t *arguments, json_t *id);
 } verbs[] = {
-	{"status", do_status},
-	{"pause", do_pause},
-	{"resume", do_resume},
-	{"stop", do_stop},
-	{"wait", do_wait},
-	{"upgrade", do_upgrade},
-	{"previous-program", do_previous_program},
+	{"status", do_status}, {"pause", do_pause},	{"resume", do_resume},
+	{"stop", do_stop},     {"secret", do_secret},	{"attest", do_attest},
+	{"wait", do_wait},     {"upgrade", do_upgrade}, {"previous-program", do_previous_program},
 };
 
 static const struct verb *find_verb(const char *name)

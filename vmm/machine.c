@@ -249,14 +249,19 @@ int machine_boot(struct machine *machine, const struct vmm_options *options,
 			      strerrordesc_np(-r));
 		return -1;
 	}
-	if (sev_launch(&machine->sev, machine->vm, &machine->memory, &entry, options, ret_error) <
-	    0)
-		return -1;
+	return sev_launch(&machine->sev, machine->vm, &machine->memory, &entry, options, ret_error);
+}
 
-	struct vmr_error cause = {.text = ""};
+int machine_complete(struct machine *machine, struct vmm_error *ret_error)
+{
+	struct vmr_error error = {.text = ""};
+	int r = 0;
 
-	return vmr_vm_complete(machine->vm, &cause) < 0 ? fail(ret_error, VMM_EXIT_FAILED, &cause)
-							: 0;
+	if (vmr_vm_confidential(machine->vm) != VMR_CONFIDENTIAL_NONE)
+		r = vmr_sev_launch_finish(machine->vm, &error);
+	if (r == 0)
+		r = vmr_vm_complete(machine->vm, &error);
+	return r < 0 ? fail(ret_error, VMM_EXIT_FAILED, &error) : 0;
 }
 
 int machine_adopt(struct machine *machine, int kvm_fd, struct vmr_vm *vm,

@@ -53,9 +53,14 @@ struct machine {
 /* VM, memory and vCPUs for a new guest, as far as it can be booted. */
 int machine_create(struct machine *machine, const struct vmm_options *options,
 		   struct vmm_error *ret_error);
-/* Load the guest and set the registers of its boot CPU. */
+/*
+ * Load the guest and set the registers of its boot CPU.  A confidential guest is then being
+ * launched: it has been measured, and secrets may be put into it.
+ */
 int machine_boot(struct machine *machine, const struct vmm_options *options,
 		 struct vmm_error *ret_error);
+/* The end of its launch: nothing more comes in from outside, and it may run. */
+int machine_complete(struct machine *machine, struct vmm_error *ret_error);
 
 /* VM and memory from a relay; kvm_fd and vm are taken over. */
 int machine_adopt(struct machine *machine, int kvm_fd, struct vmr_vm *vm,

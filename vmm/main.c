@@ -32,6 +32,8 @@ static const struct verb {
 	{"rescue", cmd_rescue, "give a guest whose VMM crashed a new one"},
 	{"host", cmd_host, "show what SEV this host has"},
 	{"measure", cmd_measure, "write what a confidential guest's launch measures"},
+	{"secret", cmd_secret, "put a secret into a guest that waits in its launch"},
+	{"attest", cmd_attest, "have a confidential guest attested"},
 	{"version", cmd_version, "show the version of this program"},
 	{"help", cmd_help, "explain a verb"},
 	{"receive", cmd_receive, NULL},

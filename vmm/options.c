@@ -71,9 +71,7 @@ enum option_key {
 	KEY_SEV_POLICY,
 	KEY_SEV_DH_CERT,
 	KEY_SEV_SESSION,
-	KEY_SEV_SECRET,
-	KEY_SEV_SECRET_HEADER,
-	KEY_SEV_SECRET_ADDRESS,
+	KEY_SEV_WAIT,
 	KEY_SEV_INTERFACE,
 	KEY_CONSOLE,
 	KEY_LOG_LEVEL,
@@ -97,11 +95,8 @@ static const struct argp_option argp_options[] = {
 	{"sev-dh-cert", KEY_SEV_DH_CERT, "FILE", 0, "Diffie-Hellman certificate of the guest owner",
 	 0},
 	{"sev-session", KEY_SEV_SESSION, "FILE", 0, "Session that goes with it", 0},
-	{"sev-secret", KEY_SEV_SECRET, "FILE", 0, "Encrypted secret for the guest", 0},
-	{"sev-secret-header", KEY_SEV_SECRET_HEADER, "FILE", 0, "Packet header that goes with it",
-	 0},
-	{"sev-secret-address", KEY_SEV_SECRET_ADDRESS, "0xN", 0,
-	 "Guest-physical address that it goes to", 0},
+	{"sev-wait", KEY_SEV_WAIT, NULL, 0,
+	 "Do not start it before `vmrelay resume`: its owner wants to see its measurement", 0},
 	{"sev-interface", KEY_SEV_INTERFACE, "KIND", 0,
 	 "KVM's interface: auto (default), init, or init2 (Linux 6.10)", 0},
 	{NULL, 0, NULL, 0, "The VMM (an upgrade may change these):", 4},
@@ -131,8 +126,6 @@ void vmm_options_done(struct vmm_options *options)
 	free(options->memory_dir);
 	free(options->sev_dh_cert);
 	free(options->sev_session);
-	free(options->sev_secret);
-	free(options->sev_secret_header);
 	vmm_options_init(options);
 }
 
@@ -287,12 +280,9 @@ static int set_option(struct vmm_options *options, int key, const char *value)
 		return set_string(&options->sev_dh_cert, value);
 	case KEY_SEV_SESSION:
 		return set_string(&options->sev_session, value);
-	case KEY_SEV_SECRET:
-		return set_string(&options->sev_secret, value);
-	case KEY_SEV_SECRET_HEADER:
-		return set_string(&options->sev_secret_header, value);
-	case KEY_SEV_SECRET_ADDRESS:
-		return parse_hex(value, UINT64_MAX, &options->sev_secret_gpa);
+	case KEY_SEV_WAIT:
+		options->sev_wait = true;
+		return 0;
 	case KEY_SEV_INTERFACE:
 		r = find_name(sev_interface_names, N_NAMES(sev_interface_names), value);
 		if (r >= 0)
@@ -365,11 +355,12 @@ int vmm_options_check(const struct vmm_options *options, char *text, size_t text
 		problem = "--memory-backend file: takes the path of a directory";
 	else if (!options->sev_dh_cert != !options->sev_session)
 		problem = "--sev-dh-cert and --sev-session go together";
-	else if (!options->sev_secret != !options->sev_secret_header)
-		problem = "--sev-secret and --sev-secret-header go together";
 	else if (options->confidential == VMR_CONFIDENTIAL_NONE &&
-		 (options->sev_session || options->sev_secret || options->sev_interface))
-		problem = "--sev-session, --sev-secret and --sev-interface need --sev or --sev-es";
+		 (options->sev_session || options->sev_wait || options->sev_interface))
+		problem = "--sev-session, --sev-wait and --sev-interface need --sev or --sev-es";
+	else if (options->sev_session &&
+		 (!is_path(options->sev_session) || !is_path(options->sev_dh_cert)))
+		problem = "--sev-dh-cert and --sev-session take paths of files";
 	else if (options->confidential != VMR_CONFIDENTIAL_NONE &&
 		 options->memory_backend == VMM_MEMORY_PRIVATE)
 		problem = "a confidential guest needs memory that is not private to the VMM: the "
@@ -409,14 +400,16 @@ const char *vmm_confidential_name(enum vmr_confidential kind)
 json_t *vmm_options_to_json(const struct vmm_options *options)
 {
 	return json_pack(
-		"{s:s, s:s, s:s*, s:s*, s:I, s:i, s:b, s:s, s:s*, s:s, s:I, s:s, s:s}", "name",
-		options->name, "kernel", options->kernel, "initrd", options->initrd, "append",
-		options->cmdline, "memory", (json_int_t)options->memory, "cpus", (int)options->cpus,
-		"pit", options->pit, "memory_backend",
+		"{s:s, s:s, s:s*, s:s*, s:I, s:i, s:b, s:s, s:s*, s:s, s:I, s:s*, s:s*, s:b, s:s, "
+		"s:s}",
+		"name", options->name, "kernel", options->kernel, "initrd", options->initrd,
+		"append", options->cmdline, "memory", (json_int_t)options->memory, "cpus",
+		(int)options->cpus, "pit", options->pit, "memory_backend",
 		memory_backend_names[options->memory_backend], "memory_dir", options->memory_dir,
 		"confidential", confidential_names[options->confidential], "sev_policy",
-		(json_int_t)options->sev_policy, "console", console_names[options->console],
-		"log_level", log_level_names[options->log_level]);
+		(json_int_t)options->sev_policy, "sev_dh_cert", options->sev_dh_cert, "sev_session",
+		options->sev_session, "sev_wait", options->sev_wait, "console",
+		console_names[options->console], "log_level", log_level_names[options->log_level]);
 }
 
 static int read_string(json_t *json, const char *key, char **ret)
@@ -455,6 +448,7 @@ static int read_name(json_t *json, const char *key, const char *const *names, in
 static int read_json(struct vmm_options *options, json_t *json)
 {
 	json_t *pit = json_object_get(json, "pit");
+	json_t *sev_wait = json_object_get(json, "sev_wait");
 	uint64_t cpus, policy = options->sev_policy;
 	int backend, confidential, console, log_level;
 
@@ -468,19 +462,22 @@ static int read_json(struct vmm_options *options, json_t *json)
 	log_level = read_name(json, "log_level", log_level_names, N_NAMES(log_level_names),
 			      (int)options->log_level);
 	if (backend < 0 || confidential < 0 || console < 0 || log_level < 0 ||
-	    !json_is_boolean(pit))
+	    !json_is_boolean(pit) || (sev_wait && !json_is_boolean(sev_wait)))
 		return -EINVAL;
 	options->memory_backend = (enum vmm_memory_backend)backend;
 	options->confidential = (enum vmr_confidential)confidential;
 	options->console = (enum vmm_console_kind)console;
 	options->log_level = (enum vmm_log_level)log_level;
 	options->pit = json_is_true(pit);
+	options->sev_wait = json_is_true(sev_wait);
 
 	if (read_string(json, "name", &options->name) < 0 ||
 	    read_string(json, "kernel", &options->kernel) < 0 ||
 	    read_string(json, "initrd", &options->initrd) < 0 ||
 	    read_string(json, "append", &options->cmdline) < 0 ||
 	    read_string(json, "memory_dir", &options->memory_dir) < 0 ||
+	    read_string(json, "sev_dh_cert", &options->sev_dh_cert) < 0 ||
+	    read_string(json, "sev_session", &options->sev_session) < 0 ||
 	    read_integer(json, "memory", MEMORY_MAX, &options->memory) < 0 ||
 	    read_integer(json, "cpus", VMM_CPUS_MAX, &cpus) < 0)
 		return -EINVAL;

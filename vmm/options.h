@@ -47,13 +47,11 @@ struct vmm_options {
 	enum vmr_confidential confidential;
 	uint32_t sev_policy;
 
-	/* For the launch of a confidential guest only; files of the guest owner may be NULL. */
+	/* For the launch of a confidential guest only. */
 	enum vmm_sev_interface sev_interface;
-	char *sev_dh_cert;
+	char *sev_dh_cert; /* files of the guest owner, may be NULL */
 	char *sev_session;
-	char *sev_secret_header;
-	char *sev_secret;
-	uint64_t sev_secret_gpa;
+	bool sev_wait; /* until it is told to go on */
 
 	/* The VMM: an upgrade may change these. */
 	enum vmm_console_kind console;

@@ -6,9 +6,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base64.h"
 #include "cpuid.h"
+#include "file.h"
 #include "guest.h"
 #include "kvm/cleanup.h"
 #include "kvm/ioctl.h"
@@ -34,6 +35,17 @@ static uint64_t find_c_bit(int kvm_fd)
 		if (cpuid->entries[i].function == LEAF_MEMORY_ENCRYPTION)
 			return 1ULL << (cpuid->entries[i].ebx & C_BIT_POSITION);
 	return 0;
+}
+
+/*
+ * KVM reaches /dev/sev by the number of a file descriptor, and does not move that with the guest:
+ * it has 0 then.  A VMM has no use for its standard input, so /dev/sev goes there, too.
+ */
+static int open_device(void)
+{
+	autofd fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
+
+	return fd >= 0 && dup2(fd, STDIN_FILENO) == STDIN_FILENO ? steal_fd(&fd) : -1;
 }
 
 static int choose_type(int kvm_fd, const struct vmm_options *options, unsigned long *ret_type,
@@ -65,7 +77,7 @@ int sev_open(struct sev *sev, int kvm_fd, const struct vmm_options *options,
 	*ret_type = KVM_X86_DEFAULT_VM;
 	if (options->confidential == VMR_CONFIDENTIAL_NONE)
 		return 0;
-	sev->fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
+	sev->fd = open_device();
 	if (sev->fd < 0) {
 		vmm_error_set(
 			ret_error, VMM_EXIT_FAILED,
@@ -94,27 +106,6 @@ int sev_init(const struct sev *sev, struct vmr_vm *vm, const struct vmm_options 
 	return 0;
 }
 
-/* A file of the guest owner, whole; *ret is the caller's. */
-static int read_blob(const char *path, void **ret, uint32_t *ret_len, struct vmm_error *ret_error)
-{
-	autofd fd = open(path, O_RDONLY | O_CLOEXEC);
-	autofree uint8_t *blob = malloc(VMR_SEV_BLOB_MAX + 1);
-	ssize_t len = fd < 0 || !blob ? -1 : read(fd, blob, VMR_SEV_BLOB_MAX + 1);
-
-	if (len < 0) {
-		vmm_error_set(ret_error, VMM_EXIT_FAILED, "reading %s failed: %m", path);
-		return -1;
-	}
-	if (len == 0 || len > VMR_SEV_BLOB_MAX) {
-		vmm_error_set(ret_error, VMM_EXIT_FAILED, "%s has %s than 1 to %d bytes", path,
-			      len == 0 ? "less" : "more", VMR_SEV_BLOB_MAX);
-		return -1;
-	}
-	*ret = steal_ptr(blob);
-	*ret_len = (uint32_t)len;
-	return 0;
-}
-
 static int launch_start(struct vmr_vm *vm, const struct vmm_options *options,
 			struct vmm_error *ret_error)
 {
@@ -123,9 +114,10 @@ static int launch_start(struct vmr_vm *vm, const struct vmm_options *options,
 	struct vmr_error error = {.text = ""};
 	struct vmr_sev_launch launch = {.policy = options->sev_policy | (es ? POLICY_ES : 0)};
 
-	if (options->sev_session &&
-	    (read_blob(options->sev_dh_cert, &dh_cert, &launch.dh_cert_len, ret_error) < 0 ||
-	     read_blob(options->sev_session, &session, &launch.session_len, ret_error) < 0))
+	if (options->sev_session && (file_read(options->sev_dh_cert, VMR_SEV_BLOB_MAX, &dh_cert,
+					       &launch.dh_cert_len, ret_error) < 0 ||
+				     file_read(options->sev_session, VMR_SEV_BLOB_MAX, &session,
+					       &launch.session_len, ret_error) < 0))
 		return -1;
 	launch.dh_cert = dh_cert;
 	launch.session = session;
@@ -152,56 +144,33 @@ static int launch_update(struct vmr_vm *vm, const struct vmm_memory *memory,
 	return r;
 }
 
-static int launch_secret(struct vmr_vm *vm, const struct vmm_memory *memory,
-			 const struct vmm_options *options, struct vmm_error *ret_error)
+int sev_put_secret(struct vmr_vm *vm, const struct vmm_memory *memory,
+		   const struct vmm_secret *secret, struct vmm_error *ret_error)
 {
-	autofree void *header = NULL, *packet = NULL;
-	uint32_t header_len, packet_len;
+	void *at = vmm_memory_at(memory, secret->gpa, secret->packet_len);
 	struct vmr_error error = {.text = ""};
-	void *at;
 
-	if (!options->sev_secret)
-		return 0;
-	if (read_blob(options->sev_secret_header, &header, &header_len, ret_error) < 0 ||
-	    read_blob(options->sev_secret, &packet, &packet_len, ret_error) < 0)
-		return -1;
-	at = vmm_memory_at(memory, options->sev_secret_gpa, packet_len);
 	if (!at) {
 		vmm_error_set(ret_error, VMM_EXIT_FAILED,
 			      "the guest has no memory for a secret of %u bytes at 0x%llx",
-			      packet_len, (unsigned long long)options->sev_secret_gpa);
+			      secret->packet_len, (unsigned long long)secret->gpa);
 		return -1;
 	}
-	return vmr_sev_launch_secret(vm, header, header_len, packet, packet_len, at, packet_len,
-				     &error) < 0
+	return vmr_sev_launch_secret(vm, secret->header, secret->header_len, secret->packet,
+				     secret->packet_len, at, secret->packet_len, &error) < 0
 		       ? fail(ret_error, &error)
 		       : 0;
 }
 
-/* RFC 4648 section 4. */
-static const char base64_digits[] =
-	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-/* Of a length that needs no padding. */
-static void to_base64(const uint8_t *bytes, size_t len, char *ret)
-{
-	for (size_t i = 0; i + 2 < len; i += 3) {
-		uint32_t group =
-			(uint32_t)bytes[i] << 16 | (uint32_t)bytes[i + 1] << 8 | bytes[i + 2];
-
-		for (unsigned shift = 18; shift <= 18; shift -= 6)
-			*ret++ = base64_digits[group >> shift & 63];
-	}
-	*ret = '\0';
-}
-
 int sev_set_measurement(struct sev *sev, const char *text)
 {
-	size_t len = strlen(text);
+	uint8_t measurement[VMR_SEV_MEASUREMENT_SIZE];
+	size_t len = 0;
 
-	if (len > 0 && (len != SEV_MEASUREMENT_TEXT || strspn(text, base64_digits) != len))
+	if (text[0] && (base64_decode(text, measurement, sizeof(measurement), &len) < 0 ||
+			len != sizeof(measurement)))
 		return -EINVAL;
-	memcpy(sev->measurement, text, len + 1);
+	memcpy(sev->measurement, text, strlen(text) + 1);
 	return 0;
 }
 
@@ -224,22 +193,30 @@ int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memo
 		r = vmr_sev_launch_measure(vm, measurement, &error);
 	if (r < 0)
 		return fail(ret_error, &error);
-	to_base64(measurement, sizeof(measurement), sev->measurement);
-	if (launch_secret(vm, memory, options, ret_error) < 0)
-		return -1;
-	return vmr_sev_launch_finish(vm, &error) < 0 ? fail(ret_error, &error) : 0;
+	base64_encode(measurement, sizeof(measurement), sev->measurement);
+	return 0;
 }
 
-/*
- * KVM does not move the number of the file descriptor by which it reaches /dev/sev: it has 0 then.
- * A VMM that takes a guest over has no use for its standard input, so /dev/sev goes there.
- */
+int sev_attest(const struct vmr_vm *vm, const uint8_t nonce[VMM_NONCE_SIZE],
+	       uint8_t ret[VMR_SEV_REPORT_SIZE], struct vmm_error *ret_error)
+{
+	struct vmr_error error = {.text = ""};
+	uint32_t len = VMR_SEV_REPORT_SIZE;
+
+	if (vmr_sev_attestation_report(vm, nonce, ret, &len, &error) < 0)
+		return fail(ret_error, &error);
+	if (len == VMR_SEV_REPORT_SIZE)
+		return 0;
+	vmm_error_set(ret_error, VMM_EXIT_FAILED, "the attestation report has %u bytes", len);
+	return -1;
+}
+
 int sev_adopt(struct sev *sev, struct vmr_vm *vm, struct vmm_error *ret_error)
 {
 	if (vmr_vm_confidential(vm) == VMR_CONFIDENTIAL_NONE)
 		return 0;
-	sev->fd = open("/dev/sev", O_RDWR | O_CLOEXEC);
-	if (sev->fd < 0 || dup2(sev->fd, STDIN_FILENO) < 0) {
+	sev->fd = open_device();
+	if (sev->fd < 0) {
 		vmm_error_set(ret_error, VMM_EXIT_REFUSED,
 			      "opening /dev/sev for the confidential guest failed: %m");
 		return -1;

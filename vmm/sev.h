@@ -11,16 +11,15 @@
 
 #include <vmrelay/vmrelay.h>
 
+#include "base64.h"
 #include "boot/boot.h"
 #include "options.h"
 #include "vmm.h"
 
-#define SEV_MEASUREMENT_TEXT (VMR_SEV_MEASUREMENT_SIZE * 4 / 3)
-
 struct sev {
-	int fd;					    /* /dev/sev */
-	uint64_t c_bit;				    /* mask of the bit that makes a page private */
-	char measurement[SEV_MEASUREMENT_TEXT + 1]; /* base64; empty: none */
+	int fd;		/* /dev/sev */
+	uint64_t c_bit; /* mask of the bit that makes a page private */
+	char measurement[BASE64_SIZE(VMR_SEV_MEASUREMENT_SIZE)]; /* empty: none */
 };
 
 #define SEV_INIT                                                                                   \
@@ -35,10 +34,20 @@ int sev_open(struct sev *sev, int kvm_fd, const struct vmm_options *options,
 int sev_init(const struct sev *sev, struct vmr_vm *vm, const struct vmm_options *options,
 	     struct vmm_error *ret_error);
 
-/* When memory and registers are as the guest shall find them: encrypt, measure, finish. */
+/*
+ * When memory and registers are as the guest shall find them: encrypt and measure.  Until the
+ * launch is finished, secrets may be put in.  Nothing for a plain VM.
+ */
 int sev_launch(struct sev *sev, struct vmr_vm *vm, const struct vmm_memory *memory,
 	       const struct boot_entry *entry, const struct vmm_options *options,
 	       struct vmm_error *ret_error);
+
+int sev_put_secret(struct vmr_vm *vm, const struct vmm_memory *memory,
+		   const struct vmm_secret *secret, struct vmm_error *ret_error);
+
+/* What the secure processor attests of a guest that has been measured. */
+int sev_attest(const struct vmr_vm *vm, const uint8_t nonce[VMM_NONCE_SIZE],
+	       uint8_t ret[VMR_SEV_REPORT_SIZE], struct vmm_error *ret_error);
 
 /* What the source says of it, hostile until checked: 0 or -EINVAL. */
 int sev_set_measurement(struct sev *sev, const char *text);

@@ -320,6 +320,13 @@ int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 
 		return keeper_hand_over(vmm, &taken, client, ret_error);
 	}
+	if (vmm->state == VMM_LAUNCHING) {
+		vmm_error_set(ret_error, VMM_EXIT_REFUSED,
+			      "the upgrade was refused: %s is being launched, `vmrelay resume` "
+			      "ends that",
+			      vmm->options.name);
+		return -1;
+	}
 	if (vmm->upgrade || (vmm->state != VMM_RUNNING && vmm->state != VMM_PAUSED)) {
 		vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE, "%s is %s and cannot be upgraded",
 			      vmm->options.name, vmm_state_name(vmm->state));

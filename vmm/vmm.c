@@ -31,10 +31,10 @@ uint64_t process_now_ns(void)
 const char *vmm_state_name(enum vmm_state state)
 {
 	static const char *const names[] = {
-		[VMM_CREATING] = "creating",   [VMM_RUNNING] = "running",
-		[VMM_PAUSED] = "paused",       [VMM_DONATING] = "donating",
-		[VMM_RECEIVING] = "receiving", [VMM_STOPPED] = "stopped",
-		[VMM_CRASHED] = "crashed",
+		[VMM_CREATING] = "creating", [VMM_LAUNCHING] = "launching",
+		[VMM_RUNNING] = "running",   [VMM_PAUSED] = "paused",
+		[VMM_DONATING] = "donating", [VMM_RECEIVING] = "receiving",
+		[VMM_STOPPED] = "stopped",   [VMM_CRASHED] = "crashed",
 	};
 
 	return names[state];
@@ -222,8 +222,24 @@ int vmm_pause(struct vmm *vmm, struct vmm_error *ret_error)
 	return 0;
 }
 
+/* The owner of a guest that is being launched has nothing more to put in. */
+static int finish_launch(struct vmm *vmm, struct vmm_error *ret_error)
+{
+	if (machine_complete(&vmm->machine, ret_error) < 0)
+		return -1;
+	vmm->state = VMM_PAUSED;
+	log_info("%s is launched", vmm->options.name);
+	if (rescue_arm(vmm, ret_error) < 0)
+		return -1;
+	vcpus_run(vmm->vcpus);
+	vmm->state = VMM_RUNNING;
+	return 0;
+}
+
 int vmm_resume(struct vmm *vmm, struct vmm_error *ret_error)
 {
+	if (vmm->state == VMM_LAUNCHING)
+		return finish_launch(vmm, ret_error);
 	if (vmm->state != VMM_PAUSED)
 		return wrong_state(vmm, "resumed", ret_error);
 	/* Tell the guest that it was stopped, so that its watchdogs do not bark. */
@@ -240,6 +256,32 @@ int vmm_press_power_button(struct vmm *vmm, struct vmm_error *ret_error)
 		return wrong_state(vmm, "asked to power off", ret_error);
 	power_press_button(vmm->machine.power);
 	return 0;
+}
+
+int vmm_put_secret(struct vmm *vmm, const struct vmm_secret *secret, struct vmm_error *ret_error)
+{
+	if (vmm->state != VMM_LAUNCHING) {
+		vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE,
+			      "%s is %s: a secret can be put only into a guest that is being "
+			      "launched, see --sev-wait",
+			      vmm->options.name, vmm_state_name(vmm->state));
+		return -1;
+	}
+	return sev_put_secret(vmm->machine.vm, &vmm->machine.memory, secret, ret_error);
+}
+
+int vmm_attest(struct vmm *vmm, const uint8_t nonce[VMM_NONCE_SIZE],
+	       uint8_t ret[VMR_SEV_REPORT_SIZE], struct vmm_error *ret_error)
+{
+	if (vmm->state != VMM_LAUNCHING && vmm->state != VMM_RUNNING && vmm->state != VMM_PAUSED)
+		return wrong_state(vmm, "attested", ret_error);
+	if (vmr_vm_confidential(vmm->machine.vm) == VMR_CONFIDENTIAL_NONE) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED,
+			      "%s is not confidential: there is nothing to attest",
+			      vmm->options.name);
+		return -1;
+	}
+	return sev_attest(vmm->machine.vm, nonce, ret, ret_error);
 }
 
 static json_t *status_memory(const struct vmm *vmm)
@@ -381,6 +423,8 @@ static int start(struct vmm *vmm, const struct vmm_options *options, struct runt
 	    process_add_devices(vmm, ret_error) < 0 ||
 	    machine_boot(&vmm->machine, options, ret_error) < 0)
 		return -1;
+	if (!vmm->options.sev_wait && machine_complete(&vmm->machine, ret_error) < 0)
+		return -1;
 	r = vcpus_start(vmm->machine.vm, &vmm->machine.bus, NULL, process_end_from_vcpu, vmm,
 			&vmm->vcpus);
 	if (r < 0) {
@@ -411,7 +455,7 @@ int vmm_run(const struct vmm_options *options, struct runtime *runtime, int keep
 	int r = start(&vmm, options, runtime, &error);
 
 	vmm.keeper_fd = keeper_fd;
-	if (r == 0)
+	if (r == 0 && !vmm.options.sev_wait)
 		r = rescue_arm(&vmm, &error);
 	if (r < 0) {
 		log_error("%s", error.text);
@@ -422,10 +466,12 @@ int vmm_run(const struct vmm_options *options, struct runtime *runtime, int keep
 		r = error.exit;
 	} else {
 		process_set_log_level(&vmm);
-		vmm.state = VMM_RUNNING;
 		vmm.since_ns = process_now_ns();
-		vcpus_run(vmm.vcpus);
-		log_info("%s runs, VMM %s", vmm.options.name, VMRELAY_VERSION);
+		vmm.state = vmm.options.sev_wait ? VMM_LAUNCHING : VMM_RUNNING;
+		if (vmm.state == VMM_RUNNING)
+			vcpus_run(vmm.vcpus);
+		log_info("%s is %s, VMM %s", vmm.options.name, vmm_state_name(vmm.state),
+			 VMRELAY_VERSION);
 		report(ready_fd, json_pack("{s:i}", "pid", (int)getpid()));
 		ready_fd = close_fd(ready_fd);
 		r = process_serve(&vmm);

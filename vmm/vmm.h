@@ -11,12 +11,17 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <systemd/sd-event.h>
+#include <vmrelay/sev.h>
+
+#define VMM_NONCE_SIZE 16
 
 struct vmm;
 
 enum vmm_state {
 	VMM_CREATING,
+	VMM_LAUNCHING, /* a confidential guest, measured; its owner may put secrets in */
 	VMM_RUNNING,
 	VMM_PAUSED,
 	VMM_DONATING,  /* source of a relay, until its outcome is known */
@@ -61,6 +66,20 @@ struct vmm_error {
 int vmm_pause(struct vmm *vmm, struct vmm_error *ret_error);
 int vmm_resume(struct vmm *vmm, struct vmm_error *ret_error);
 int vmm_press_power_button(struct vmm *vmm, struct vmm_error *ret_error);
+
+/* A packet that the owner of a guest sealed for it, to be put at a guest-physical address. */
+struct vmm_secret {
+	const void *header;
+	const void *packet;
+	uint32_t header_len;
+	uint32_t packet_len;
+	uint64_t gpa;
+};
+int vmm_put_secret(struct vmm *vmm, const struct vmm_secret *secret, struct vmm_error *ret_error);
+
+/* The secure processor's attestation report, with the owner's nonce in it. */
+int vmm_attest(struct vmm *vmm, const uint8_t nonce[VMM_NONCE_SIZE],
+	       uint8_t ret[VMR_SEV_REPORT_SIZE], struct vmm_error *ret_error);
 
 /* End the guest at once; from any thread.  `text` (may be NULL) is copied. */
 void vmm_end(struct vmm *vmm, enum vmm_end end, const char *text);

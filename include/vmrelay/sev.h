@@ -39,6 +39,7 @@ enum vmr_sev_state {
 };
 
 #define VMR_SEV_MEASUREMENT_SIZE 48 /* the measurement and its nonce */
+#define VMR_SEV_REPORT_SIZE	 208
 #define VMR_SEV_BLOB_MAX	 0x4000
 
 /*

@@ -15,6 +15,8 @@ int cmd_rescue(int argc, char **argv);
 int cmd_rollback(int argc, char **argv);
 int cmd_host(int argc, char **argv);
 int cmd_measure(int argc, char **argv);
+int cmd_secret(int argc, char **argv);
+int cmd_attest(int argc, char **argv);
 int cmd_version(int argc, char **argv);
 int cmd_receive(int argc, char **argv); /* internal: the new process of an upgrade */
 

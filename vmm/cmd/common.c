@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 
@@ -142,6 +143,21 @@ bool cmd_parse_number(const char *text, unsigned max, unsigned *ret)
 	if (errno || *end || value > max)
 		return false;
 	*ret = (unsigned)value;
+	return true;
+}
+
+bool cmd_parse_hex(const char *text, uint64_t max, uint64_t *ret)
+{
+	unsigned long long value;
+	char *end;
+
+	if (strncmp(text, "0x", 2) != 0 || strspn(text + 2, "0123456789abcdefABCDEF") == 0)
+		return false;
+	errno = 0;
+	value = strtoull(text + 2, &end, 16);
+	if (errno || *end || value > max)
+		return false;
+	*ret = value;
 	return true;
 }
 

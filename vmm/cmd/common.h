@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "../vmm.h"
 #include "cmd.h"
@@ -43,6 +44,9 @@ void cmd_split(int *argc, char **argv, int *ret_rest_argc, char ***ret_rest_argv
 
 /* A decimal number up to max. */
 bool cmd_parse_number(const char *text, unsigned max, unsigned *ret);
+
+/* 0x and a hexadecimal number up to max. */
+bool cmd_parse_hex(const char *text, uint64_t max, uint64_t *ret);
 
 /* Say that it failed, on stderr and with --json on stdout; returns the exit code. */
 int cmd_fail(const struct cmd *cmd, const struct vmm_error *error);

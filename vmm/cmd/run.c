@@ -335,11 +335,13 @@ static int run_vm(const struct run *run)
 			exit_code = cmd_fail(&run->cmd, &error);
 		} else if (run->detach) {
 			exit_code = VMM_EXIT_OK;
+			const char *state = run->options.sev_wait ? "launching" : "running";
+
 			if (run->cmd.json)
-				cmd_print_json(json_pack("{s:s, s:i}", "vm", name, "pid",
-							 (int)launch.pid));
+				cmd_print_json(json_pack("{s:s, s:i, s:s}", "vm", name, "pid",
+							 (int)launch.pid, "state", state));
 			else
-				(void)printf("%s: running (pid %d)\n", name, (int)launch.pid);
+				(void)printf("%s: %s (pid %d)\n", name, state, (int)launch.pid);
 		} else {
 			exit_code = attach(run, &launch.client, steal_fd(&launch.console_fd),
 					   launch.signal_fd, launch.pid);
@@ -376,7 +378,9 @@ int cmd_run(int argc, char **argv)
 		(void)close_range(STDERR_FILENO + 1, ~0U, 0);
 		if (make_absolute(&run.options.kernel, &error) < 0 ||
 		    make_absolute(&run.options.initrd, &error) < 0 ||
-		    make_absolute(&run.options.memory_dir, &error) < 0)
+		    make_absolute(&run.options.memory_dir, &error) < 0 ||
+		    make_absolute(&run.options.sev_dh_cert, &error) < 0 ||
+		    make_absolute(&run.options.sev_session, &error) < 0)
 			exit_code = cmd_fail(&run.cmd, &error);
 		else
 			exit_code = run_vm(&run);

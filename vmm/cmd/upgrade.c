@@ -429,6 +429,8 @@ static int check_state(const struct upgrade *upgrade, const json_t *status,
 
 	if (upgrade->kind == UPGRADE_RESCUE ? has_crashed : has_vmm)
 		return 0;
+	if (is_in_state(status, "launching"))
+		return 0; /* which is refused, with the reason */
 	vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE, "%s is %s: %s", upgrade->cmd.name,
 		      CMD_TEXT(status, "state"),
 		      upgrade->kind == UPGRADE_RESCUE ? "only a VM whose VMM crashed is rescued"

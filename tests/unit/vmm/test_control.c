@@ -31,6 +31,8 @@ struct vmm {
 	struct vmm_upgrade_request request;
 	struct control_client *upgrader;
 	int previous;
+	uint64_t secret_gpa;
+	char secret[16];
 };
 
 const char *vmm_name(const struct vmm *vmm)
@@ -61,6 +63,29 @@ int vmm_resume(struct vmm *vmm, struct vmm_error *ret_error)
 	(void)vmm;
 	vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE, "web1 is not paused");
 	return -1;
+}
+
+int vmm_put_secret(struct vmm *vmm, const struct vmm_secret *secret, struct vmm_error *ret_error)
+{
+	if (secret->gpa % 16 != 0) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED, "invalid address");
+		return -1;
+	}
+	vmm->secret_gpa = secret->gpa;
+	assert_int_equal(secret->header_len, 3);
+	assert_memory_equal(secret->header, "abc", 3);
+	(void)snprintf(vmm->secret, sizeof(vmm->secret), "%.*s", (int)secret->packet_len,
+		       (const char *)secret->packet);
+	return 0;
+}
+
+int vmm_attest(struct vmm *vmm, const uint8_t nonce[VMM_NONCE_SIZE],
+	       uint8_t ret[VMR_SEV_REPORT_SIZE], struct vmm_error *ret_error)
+{
+	(void)vmm, (void)ret_error;
+	memset(ret, 0, VMR_SEV_REPORT_SIZE);
+	memcpy(ret, nonce, VMM_NONCE_SIZE);
+	return 0;
 }
 
 int vmm_press_power_button(struct vmm *vmm, struct vmm_error *ret_error)
@@ -243,6 +268,63 @@ static void test_greeting_and_verbs(void **state)
 		ask(host, fd, "{\"execute\":\"stop\",\"arguments\":{\"force\":true}}\n"),
 		"{\"return\":{}}\n");
 	assert_int_equal(host->vmm.ends, 1);
+	close_fd(fd);
+}
+
+static void test_secret(void **state)
+{
+	static const char *const wrong[] = {
+		"{}",
+		"{\"header\":\"YWJj\",\"packet\":\"\",\"gpa\":0}",
+		"{\"header\":\"YWJj\",\"packet\":\"eHl6\"}",
+		"{\"header\":\"YWJj\",\"packet\":\"eHl6\",\"gpa\":-16}",
+		"{\"header\":\"YWJj\",\"packet\":\"eHl6\",\"gpa\":\"0\"}",
+		"{\"header\":\"YWJj\",\"packet\":\"eHl\",\"gpa\":0}",
+		"{\"header\":7,\"packet\":\"eHl6\",\"gpa\":0}",
+	};
+	struct host *host = *state;
+	int fd = greeted(host);
+	char request[256], *large;
+
+	assert_string_equal(ask(host, fd,
+				"{\"execute\":\"secret\",\"arguments\":{\"header\":\"YWJj\","
+				"\"packet\":\"eHl6\",\"gpa\":4194304}}\n"),
+			    "{\"return\":{}}\n");
+	assert_true(host->vmm.secret_gpa == 4194304);
+	assert_string_equal(host->vmm.secret, "xyz");
+	assert_string_equal(ask(host, fd,
+				"{\"execute\":\"secret\",\"arguments\":{\"header\":\"YWJj\","
+				"\"packet\":\"eHl6\",\"gpa\":1}}\n"),
+			    "{\"error\":{\"exit\":1,\"text\":\"invalid address\"}}\n");
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		(void)snprintf(request, sizeof(request),
+			       "{\"execute\":\"secret\",\"arguments\":%s}\n", wrong[i]);
+		if (!strstr(ask(host, fd, request), "\"exit\":2"))
+			fail_msg("accepted: %s", wrong[i]);
+	}
+
+	/* 8193 bytes: more than a packet may have, though it fits into a request. */
+	assert_true(asprintf(&large,
+			     "{\"execute\":\"secret\",\"arguments\":{\"header\":\"YWJj\","
+			     "\"gpa\":0,\"packet\":\"%0*d\"}}\n",
+			     10924, 0) > 0);
+	assert_non_null(strstr(ask(host, fd, large), "\"exit\":2"));
+	free(large);
+	close_fd(fd);
+}
+
+static void test_attest(void **state)
+{
+	struct host *host = *state;
+	int fd = greeted(host);
+	const char *answer = ask(host, fd,
+				 "{\"execute\":\"attest\",\"arguments\":{\"nonce\":"
+				 "\"AAECAwQFBgcICQoLDA0ODw==\"}}\n");
+
+	assert_non_null(strstr(answer, "{\"return\":{\"report\":\"AAECAwQFBgcICQoLDA0ODwAAAA"));
+	answer = ask(host, fd, "{\"execute\":\"attest\",\"arguments\":{\"nonce\":\"AAEC\"}}\n");
+	assert_non_null(strstr(answer, "\"exit\":2"));
+	assert_non_null(strstr(ask(host, fd, "{\"execute\":\"attest\"}\n"), "\"exit\":2"));
 	close_fd(fd);
 }
 
@@ -698,6 +780,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_greeting_and_verbs),
+		TEST(test_secret),
+		TEST(test_attest),
 		TEST(test_pieces),
 		TEST(test_garbage),
 		TEST(test_oversize),

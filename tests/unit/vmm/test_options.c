@@ -24,7 +24,7 @@ static char text[200];
 static int parse(struct vmm_options *options, unsigned n, const char **flags)
 {
 	struct vmm_options_parser parser = {.options = options};
-	char *argv[16] = {"run"};
+	char *argv[24] = {"run"};
 	int r;
 
 	for (unsigned i = 0; i < n; i++)
@@ -79,6 +79,18 @@ static void test_all_flags(void **state)
 	assert_int_equal(options.console, VMM_CONSOLE_PTY);
 	assert_int_equal(options.log_level, VMM_LOG_DEBUG);
 
+	assert_int_equal(PARSE(&options, "--sev-es", "--sev-policy=0x21", "--sev-dh-cert=/c",
+			       "--sev-session=/s", "--sev-wait", "--memory-backend=memfd"),
+			 0);
+	assert_int_equal(options.confidential, VMR_CONFIDENTIAL_SEV_ES);
+	assert_int_equal(options.sev_policy, 0x21);
+	assert_string_equal(options.sev_dh_cert, "/c");
+	assert_string_equal(options.sev_session, "/s");
+	assert_true(options.sev_wait);
+	vmm_options_done(&options);
+	vmm_options_init(&options);
+	assert_int_equal(PARSE(&options, "--name=a", "--kernel=/k"), 0);
+
 	/* The last one counts, and leaves nothing of the one before. */
 	assert_int_equal(PARSE(&options, "--memory-backend", "file"), 0);
 	assert_string_equal(options.memory_dir, "/dev/shm");
@@ -120,6 +132,10 @@ static void test_wrong_flags(void **state)
 		{"--log-level=all", "--log-level cannot be 'all'"},
 		{"--name=../x", "--name takes"},
 		{"--kernel=", "--kernel takes"},
+		{"--sev-policy=1", "--sev-policy cannot be '1'"},
+		{"--sev-policy=0x100000000", "--sev-policy cannot be"},
+		{"--sev-wait", "need --sev or --sev-es"},
+		{"--sev-session=/s", "go together"},
 	};
 
 	(void)state;
@@ -168,7 +184,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(PARSE(&options, "--name=a", "--kernel=/k", "--initrd=/i",
 			       "--append=quote \" and \\", "--memory=5G", "--cpus=3",
 			       "--memory-backend=file:/d", "--pit", "--console=pty",
-			       "--log-level=error"),
+			       "--log-level=error", "--sev", "--sev-policy=0x3", "--sev-dh-cert=/c",
+			       "--sev-session=/s", "--sev-wait"),
 			 0);
 	json = vmm_options_to_json(&options);
 	assert_non_null(json);
@@ -184,6 +201,11 @@ static void test_round_trip(void **state)
 	assert_true(copy.pit);
 	assert_int_equal(copy.console, VMM_CONSOLE_PTY);
 	assert_int_equal(copy.log_level, VMM_LOG_ERROR);
+	assert_int_equal(copy.confidential, VMR_CONFIDENTIAL_SEV);
+	assert_int_equal(copy.sev_policy, 3);
+	assert_string_equal(copy.sev_dh_cert, "/c");
+	assert_string_equal(copy.sev_session, "/s");
+	assert_true(copy.sev_wait);
 
 	again = vmm_options_to_json(&copy);
 	assert_true(json_equal(json, again));
@@ -237,6 +259,13 @@ static void test_hostile_json(void **state)
 		"{\"console\": \"vga\"}",
 		"{\"console\": 1}",
 		"{\"log_level\": []}",
+		"{\"confidential\": \"tdx\"}",
+		"{\"sev_policy\": -1}",
+		"{\"sev_policy\": 4294967296}",
+		"{\"sev_wait\": 1}",
+		"{\"sev_wait\": true}", /* without confidential */
+		"{\"sev_session\": \"/s\"}",
+		"{\"sev_session\": \"/s\", \"sev_dh_cert\": \"/c\"}",
 	};
 	struct vmm_options good, options;
 	char *cmdline = malloc(4096);
