@@ -31,13 +31,20 @@ static const char *match(const char *word, const char *name)
 	return *word == '=' ? word + 1 : word;
 }
 
+/* Decimal, or hexadecimal behind 0x. */
 static uint64_t number(const char *p)
 {
+	unsigned base = p[0] == '0' && p[1] == 'x' ? 16 : 10;
 	uint64_t value = 0;
 
-	while (*p >= '0' && *p <= '9')
-		value = 10 * value + (uint64_t)(*p++ - '0');
-	return value;
+	for (p += base == 16 ? 2 : 0;; p++) {
+		if (*p >= '0' && *p <= '9')
+			value = base * value + (uint64_t)(*p - '0');
+		else if (base == 16 && *p >= 'a' && *p <= 'f')
+			value = base * value + (uint64_t)(*p - 'a' + 10);
+		else
+			return value;
+	}
 }
 
 void firmware_options(const uint8_t *boot_params, struct options *ret)
@@ -59,6 +66,8 @@ void firmware_options(const uint8_t *boot_params, struct options *ret)
 			ret->reboot = number(value);
 		else if ((value = match(word, "crash")))
 			ret->crash = number(value);
+		else if ((value = match(word, "secret")))
+			ret->secret = number(value);
 		while (*word && *word != ' ')
 			word++;
 		while (*word == ' ')

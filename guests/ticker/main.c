@@ -9,6 +9,7 @@
  *	off=N		power off by ACPI after N ticks
  *	reboot=N	reset by port 0xcf9 after N ticks
  *	crash=N		triple fault after N ticks
+ *	secret=ADDRESS	print the text that the owner of the guest had put there
  */
 #include "ticker.h"
 
@@ -21,6 +22,7 @@
 #define READ_MOST     16  /* bytes per tick */
 #define WAIT_FOR_CPUS 200 /* ticks, if we know how many there are */
 #define LOOK_FOR_CPUS 20  /* ticks, if we do not */
+#define SECRET_MAX    32
 
 static struct options options;
 static bool avx;
@@ -76,6 +78,15 @@ static void start_others(void)
 	lapic_send_startup(TRAMPOLINE >> 12);
 }
 
+static void print_secret(const uint8_t *secret)
+{
+	char text[SECRET_MAX + 1] = "";
+
+	for (unsigned i = 0; i < SECRET_MAX && secret[i]; i++)
+		text[i] = secret[i] >= ' ' && secret[i] < 0x7f ? (char)secret[i] : '?';
+	serial_print("ticker: secret %s\n", text);
+}
+
 void bsp_main(const uint8_t *boot_params, enum confidential kind)
 {
 	unsigned expected;
@@ -96,6 +107,8 @@ void bsp_main(const uint8_t *boot_params, enum confidential kind)
 	       (!expected || online() < expected))
 		__builtin_ia32_pause();
 	serial_print("ticker: %u cpus, avx %s\n", online(), avx ? "yes" : "no");
+	if (options.secret)
+		print_secret((const uint8_t *)options.secret);
 	announced = true;
 	__asm__ volatile("cli");
 	run(0);

@@ -152,6 +152,7 @@ struct options {
 	bool noavx;
 	bool say;
 	uint64_t off, reboot, crash; /* after how many ticks; 0: never */
+	uint64_t secret;	     /* its address; 0: none is expected */
 };
 
 /* cpu.c */
