@@ -30,11 +30,19 @@ static error_t check(struct measure *measure)
 		options->name = strdup("measured"); /* nothing depends on it */
 	if (vmm_options_check(options, measure->parser.text, sizeof(measure->parser.text)) < 0)
 		return EINVAL;
-	if (options->confidential != VMR_CONFIDENTIAL_NONE && measure->c_bit)
-		return 0;
-	vmm_error_set(&measure->cmd.error, VMM_EXIT_USAGE,
-		      "--sev or --sev-es, and --c-bit, are needed");
-	return EINVAL;
+	if (options->confidential == VMR_CONFIDENTIAL_NONE || !measure->c_bit) {
+		vmm_error_set(&measure->cmd.error, VMM_EXIT_USAGE,
+			      "--sev or --sev-es, and --c-bit, are needed");
+		return EINVAL;
+	}
+	if (options->confidential == VMR_CONFIDENTIAL_SEV_ES &&
+	    options->sev_interface == VMM_SEV_INIT2) {
+		vmm_error_set(&measure->cmd.error, VMM_EXIT_USAGE,
+			      "what KVM puts into the VMSAs of a guest made with --sev-interface "
+			      "init2 is not known here");
+		return EINVAL;
+	}
+	return 0;
 }
 
 static error_t parse_opt(int key, char *arg, struct argp_state *state)
