@@ -27,6 +27,10 @@ rig-check: all
 	tools/install-packages rig
 	tools/rig-check $(BUILD) $(KERNEL)
 
+# The tests of confidential guests on this machine's own SEV.
+hw-check: all
+	tools/hw-check $(BUILD)
+
 bench: all
 	tools/bench $(BUILD)
 
@@ -41,4 +45,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
-.PHONY: all demo check rig-check bench rig install clean
+.PHONY: all demo check rig-check hw-check bench rig install clean
