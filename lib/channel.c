@@ -91,11 +91,15 @@ int channel_receive(int sock, struct channel_message *ret)
 	ssize_t n;
 
 	ret->n_fds = 0;
+	/*
+	 * ECONNRESET, from a peer that ended without having read everything, comes once and before
+	 * what the peer had said, which counts: it may be CANCEL.
+	 */
 	do
 		n = recvmsg(sock, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || errno == ECONNRESET));
 	if (n < 0)
-		return errno == ECONNRESET ? -EPIPE : -errno;
+		return -errno;
 
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)

@@ -262,14 +262,17 @@ static void test_end(void **state)
 	f->sock[0] = memfd_create("test", MFD_CLOEXEC); /* teardown counts */
 }
 
-/* The peer ended without having read what was sent to it. */
+/* The peer ended without having read what was sent to it; what it said itself is not lost. */
 static void test_end_with_unread(void **state)
 {
 	struct fixture *f = *state;
 	automessage m = {.n_fds = 0};
 
 	assert_int_equal(channel_send(f->sock[1], CHANNEL_READY, NULL, 0, f->fd, 1), 0);
+	assert_int_equal(channel_send(f->sock[0], CHANNEL_CANCEL, NULL, 0, NULL, 0), 0);
 	(void)close(f->sock[0]);
+	assert_int_equal(channel_receive(f->sock[1], &m), 0);
+	assert_int_equal(m.type, CHANNEL_CANCEL);
 	assert_int_equal(channel_receive(f->sock[1], &m), -EPIPE);
 	f->sock[0] = memfd_create("test", MFD_CLOEXEC);
 }
