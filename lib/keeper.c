@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -154,9 +155,14 @@ int vmr_keeper_wait(struct vmr_keeper *keeper, struct vmr_error *ret_error)
 		struct pollfd p[2] = {{.fd = is_closed ? -1 : keeper->sock, .events = POLLIN},
 				      {.fd = keeper->held.source_pidfd, .events = POLLIN}};
 		automessage m = {.n_fds = 0};
+		/*
+		 * Looked at before what the VMM said is read, so that nothing it said before it
+		 * died is missed: it may have let go of the guest.
+		 */
+		bool is_dead = keeper->held.source_pidfd >= 0 &&
+			       source_peer_is_dead(keeper->held.source_pidfd, 0);
 		int r = is_closed ? -EPIPE : channel_receive(keeper->sock, &m);
 
-		/* First what the VMM said: it may have let go of the guest before it died. */
 		if (r == 0)
 			r = take_message(keeper, &m, ret_error);
 		else if (r == -EBADMSG)
@@ -168,10 +174,10 @@ int vmr_keeper_wait(struct vmr_keeper *keeper, struct vmr_error *ret_error)
 			continue;
 		if (r != -EAGAIN && r != -EPIPE)
 			return r;
+		(void)fault_reach("keeper-read");
 		if (is_closed && keeper->held.source_pidfd < 0)
 			return VMR_KEEPER_ENDED;
-		if (keeper->held.source_pidfd >= 0 &&
-		    source_peer_is_dead(keeper->held.source_pidfd, 0)) {
+		if (is_dead) {
 			if (keeper->is_armed)
 				return await_guardian(keeper, ret_error);
 			/* It had not finished; among the fds may be the other end of ours. */
@@ -315,6 +321,14 @@ static int park_context(struct vmr_keeper *keeper, int target_vm_fd)
 	return r;
 }
 
+/* Has a VMM said something that was not read yet? */
+static bool has_message(const struct vmr_keeper *keeper)
+{
+	uint8_t byte;
+
+	return recv(keeper->sock, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 /* The target does not run the guest: have it back, for the next one. */
 static enum vmr_outcome take_back(struct hand_over *h, struct vmr_error *ret_error)
 {
@@ -324,7 +338,8 @@ static enum vmr_outcome take_back(struct hand_over *h, struct vmr_error *ret_err
 	int r = 0;
 
 	if (!area_own(area, AREA_SOURCE, AREA_KEPT) && !area_own(area, AREA_TARGET, AREA_KEPT)) {
-		if (!source_peer_is_dead(h->pidfd, SOURCE_REAP_TIMEOUT_MS))
+		/* If it made an offer before it died, the guest is not lost. */
+		if (!source_peer_is_dead(h->pidfd, SOURCE_REAP_TIMEOUT_MS) || has_message(keeper))
 			return VMR_OUTCOME_DONE;
 		(void)error_set(ret_error, -EOWNERDEAD, "relay", "target",
 				"the new VMM died when it had begun to run the guest");

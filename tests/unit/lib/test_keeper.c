@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <linux/close_range.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -243,6 +244,29 @@ static void test_cancelled(void **state)
 	assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
 }
 
+/* The same, said and done between the keeper's last look at the socket and its look at the pidfd.
+ */
+static void test_cancelled_late(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	pid_t pid;
+
+	arm(f);
+	end_sleeper(&f->guardian);
+	(void)setenv("VMRELAY_FAULT", "keeper-read:sleep=1000", 1);
+	pid = fork();
+	if (pid == 0) {
+		(void)usleep(300000);
+		send_message(f, CHANNEL_CANCEL, NULL, 0, NULL, 0);
+		(void)kill(f->vmm, SIGKILL);
+		_exit(0);
+	}
+	assert_int_equal(wait_at_end(f, &error), VMR_KEEPER_ENDED);
+	(void)unsetenv("VMRELAY_FAULT");
+	assert_int_equal(wait_for(pid), 0);
+}
+
 /* A VMM that dies while it makes its offer has not put the guest into the keeper's hands. */
 static void test_dead_too_early(void **state)
 {
@@ -363,6 +387,43 @@ static void test_targets(void **state)
 	assert_int_equal(area_owner(&f->area), AREA_SOURCE);
 }
 
+/* It entered and made an offer of its own, but had no time to say that it entered. */
+static void test_offer_of_dead_target(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	const struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			  .protocol_max = VMR_PROTOCOL_MAX,
+			  .n_sections = 1},
+		.readable = {{SECTION_REGS, 1, 1}},
+	};
+	int pair[2], pidfd;
+	pid_t pid;
+
+	orphan(f);
+	assert_true(area_own(&f->area, AREA_SOURCE, AREA_TARGET));
+	assert_true(area_own(&f->area, AREA_TARGET, AREA_ENTERED));
+	area_done(&f->area);
+	f->extra_fd = close_fd(f->extra_fd);
+	arm(f);
+	fill_area(f);
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = start_sleeper(&pidfd);
+	end_sleeper(&pid);
+	assert_int_equal(channel_send(pair[0], CHANNEL_HELLO, &hello,
+				      sizeof(hello.hello) + sizeof(hello.readable[0]), NULL, 0),
+			 0);
+	assert_int_equal(channel_send(pair[0], CHANNEL_READY, NULL, 0, NULL, 0), 0);
+	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_DONE);
+	close_fd(pair[0]);
+
+	end_sleeper(&f->vmm);
+	end_sleeper(&f->guardian);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), VMR_KEEPER_ORPHANED);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,11 +434,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incomplete_keep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cancelled_late, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_dead_too_early, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lost, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_next_vmm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_offer_of_dead_target, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
