@@ -3,8 +3,9 @@
  * Fault injection, for tests.  In a build with -DVMR_FAULTS the environment variable VMRELAY_FAULT
  * is a comma-separated list of STEP:ACTION, where ACTION is `kill`, `stop` (SIGSTOP), `fail` (the
  * step returns -EIO) or `sleep=MS`.  Steps are named where they are reached.  A process acts on
- * each entry once, so that what survives the fault can be tried again.  Other builds contain none
- * of it.
+ * each entry once, so that what survives the fault can be tried again.  If VMRELAY_TRACE names a
+ * file, a line is appended to it for each step that is reached: "PID TID STEP"; model/replay
+ * compares that with the model of the protocol.  Other builds contain none of it.
  */
 #ifndef LIB_FAULT_H
 #define LIB_FAULT_H

@@ -678,6 +678,7 @@ static enum vmr_outcome take_back(struct vmr_source *source, bool sock_ended,
 				"the target died when it had begun to run the guest");
 		return VMR_OUTCOME_LOST;
 	}
+	(void)fault_reach("source-kept");
 	(void)syscall(SYS_pidfd_send_signal, source->config.target_pidfd, SIGKILL, NULL, 0);
 
 	bool is_dead = target_is_dead(source, SOURCE_REAP_TIMEOUT_MS);
@@ -743,6 +744,8 @@ enum vmr_outcome vmr_source_stop(struct vmr_source *source, struct vmr_error *re
 	enum vmr_outcome outcome =
 		r == 0 ? VMR_OUTCOME_DONE : take_back(source, r == -EPIPE, ret_error);
 
+	if (outcome == VMR_OUTCOME_DONE)
+		(void)fault_reach("source-done");
 	source->times.all_saved = atomic_load(&source->all_saved);
 	source->times.all_loaded = atomic_load(&area_header(&source->area)->all_loaded);
 	source->times.entered = atomic_load(&area_header(&source->area)->entered);

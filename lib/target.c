@@ -618,6 +618,7 @@ enum vmr_outcome vmr_target_finish(struct vmr_target *target, struct vmr_error *
 		r = await_entered(target, ret_error);
 	if (r == 0) {
 		(void)channel_send(target->config.sock, CHANNEL_ENTERED, NULL, 0, NULL, 0);
+		(void)fault_reach("target-done");
 		return VMR_OUTCOME_DONE;
 	}
 
