@@ -253,7 +253,7 @@ static int read_number(int dir_fd, const char *name, const char *resource, uint6
  */
 static uint64_t usage_of_root(int fd, const char *resource)
 {
-	uint64_t sum = 0, usage;
+	uint64_t sum = 0, usage = 0;
 	struct dirent *entry;
 
 	if (read_number(fd, "misc.current", resource, &usage) == 0)
@@ -281,7 +281,7 @@ static uint64_t usage_of_root(int fd, const char *resource)
 /* As misc_group_has_room(), for one group. */
 static int check_group(int fd, const char *resource, uint64_t more)
 {
-	uint64_t limit, usage;
+	uint64_t limit = 0, usage = 0;
 	int r = read_number(fd, "misc.capacity", resource, &limit);
 
 	if (r == 0) {

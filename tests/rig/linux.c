@@ -435,7 +435,7 @@ static void run(void)
 	for (unsigned ms = 0; ms < ANSWER_TIMEOUT_MS && !is_gone(); ms += 100)
 		h_sleep_ms(100);
 	(void)check(is_gone(), "the guest did not power off");
-	(void)check(h_count_processes() == 0, "processes are left");
+	(void)check(h_processes_are(0), "processes are left");
 	h_test("it powers off, and nothing is left");
 	show("The guest powered off cleanly; nothing is left of it.");
 	free(other);
