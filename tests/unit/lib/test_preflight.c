@@ -121,10 +121,11 @@ static void expect_refusal(int code, const char *words)
 
 static void test_source(void **state)
 {
-	struct vm_sev *sev = &machine.vm->sev;
-
 	(void)state;
 	needs_kvm();
+
+	struct vm_sev *sev = &machine.vm->sev;
+
 	assert_int_equal(preflight_source(machine.vm, &error), 0);
 
 	sev->is_mirror = true;
@@ -149,11 +150,13 @@ static void test_source(void **state)
 
 static void test_target(void **state)
 {
-	struct vm_sev *sev = &machine.vm->sev;
 	int r;
 
 	(void)state;
 	needs_kvm();
+
+	struct vm_sev *sev = &machine.vm->sev;
+
 	*sev = (struct vm_sev){.kind = VMR_CONFIDENTIAL_SEV, .fd = -1, .is_moved = true};
 	r = preflight_target(machine.vm, N_VCPUS, &error);
 	if (r == -EOPNOTSUPP) {
@@ -172,10 +175,12 @@ static void test_target(void **state)
 static void test_warnings(void **state)
 {
 	static char warnings[PREFLIGHT_WARNINGS_MAX][PREFLIGHT_WARNING_SIZE];
-	struct vm_sev *sev = &machine.vm->sev;
 
 	(void)state;
 	needs_kvm();
+
+	struct vm_sev *sev = &machine.vm->sev;
+
 	(void)setenv("VMRELAY_FAULT", "old-kernel", 1);
 	assert_int_equal(preflight_warnings(machine.vm, warnings), 0);
 	sev->kind = VMR_CONFIDENTIAL_SEV_ES;
