@@ -90,8 +90,17 @@ void rescue_disarm(struct vmm *vmm);
 int keeper_hand_over(struct vmm *vmm, const struct vmm_upgrade_request *request,
 		     struct control_client *client, struct vmm_error *ret_error);
 
-/* What a new VMM is told of the guest beyond its machine: text to be freed, NULL: no memory. */
+/*
+ * What a new VMM is given beyond the machine, whether in an upgrade or a rescue: a text to be freed
+ * (NULL: no memory), and fds (borrowed); returns how many.
+ */
+#define PROCESS_FDS_MAX 7
+struct process_fd {
+	uint32_t tag;
+	int fd;
+};
 char *process_options_blob(const struct vmm *vmm);
+unsigned process_fds(const struct vmm *vmm, struct process_fd ret[PROCESS_FDS_MAX]);
 
 uint64_t process_now_ns(void);
 

@@ -16,17 +16,6 @@ struct rescue {
 	struct vmr_section sections[MACHINE_SECTIONS];
 };
 
-char *process_options_blob(const struct vmm *vmm)
-{
-	json_t *json = json_pack("{s:o, s:i, s:s}", "options", vmm_options_to_json(&vmm->options),
-				 "upgrades", (int)vmm->n_upgrades, "measurement",
-				 vmm->machine.sev.measurement);
-	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-
-	json_decref(json);
-	return text;
-}
-
 /* Called by the guardian when all threads of this process are dead. */
 static bool begin(void *opaque)
 {
@@ -39,23 +28,13 @@ static bool begin(void *opaque)
 /* The clients of console and control socket are not among them: they were connected to us. */
 static int add_all(const struct vmm *vmm, struct vmr_rescue *guardian)
 {
-	const struct {
-		uint32_t tag;
-		int fd;
-	} fds[] = {
-		{VMM_FD_RUNTIME_DIR, vmm->runtime.dir_fd},
-		{VMM_FD_RUNTIME_LOCK, vmm->runtime.lock_fd},
-		{VMM_FD_CONTROL_LISTEN, control_listen_fd(vmm->control)},
-		{VMM_FD_CONSOLE_LISTEN, console_listen_fd(vmm->console)},
-		{VMM_FD_CONSOLE_RING, console_ring_fd(vmm->console)},
-		{VMM_FD_PROGRAM, vmm->program_fd},
-		{VMM_FD_KEEPER, vmm->keeper_fd},
-	};
+	struct process_fd fds[PROCESS_FDS_MAX];
+	unsigned n = process_fds(vmm, fds);
 	autofree char *text = process_options_blob(vmm);
 	int r = text ? vmr_rescue_add_blob(guardian, VMM_SECTION_OPTIONS, text, strlen(text))
 		     : -ENOMEM;
 
-	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(fds); i++)
+	for (unsigned i = 0; r == 0 && i < n; i++)
 		r = vmr_rescue_add_fd(guardian, fds[i].tag, fds[i].fd);
 	return r;
 }

@@ -173,22 +173,11 @@ static int offer(struct upgrade *upgrade, struct vmr_error *error)
 
 	unsigned n_waiters = control_waiters(vmm->control, waiters, ARRAY_SIZE(waiters));
 	unsigned n_clients = console_client_fds(vmm->console, clients);
-	const struct {
-		uint32_t tag;
-		int fd;
-	} fixed[] = {
-		{VMM_FD_RUNTIME_DIR, vmm->runtime.dir_fd},
-		{VMM_FD_RUNTIME_LOCK, vmm->runtime.lock_fd},
-		{VMM_FD_CONTROL_LISTEN, control_listen_fd(vmm->control)},
-		{VMM_FD_CONSOLE_LISTEN, console_listen_fd(vmm->console)},
-		{VMM_FD_CONSOLE_RING, console_ring_fd(vmm->console)},
-		{VMM_FD_PROGRAM, vmm->program_fd},
-		{VMM_FD_KEEPER, vmm->keeper_fd},
-	};
+	struct process_fd fds[PROCESS_FDS_MAX];
+	unsigned n_fds = process_fds(vmm, fds);
 
-	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(fixed); i++)
-		if (fixed[i].fd >= 0)
-			r = vmr_source_add_fd(source, fixed[i].tag, fixed[i].fd);
+	for (unsigned i = 0; r == 0 && i < n_fds; i++)
+		r = vmr_source_add_fd(source, fds[i].tag, fds[i].fd);
 	for (unsigned i = 0; r == 0 && i < n_waiters; i++)
 		r = vmr_source_add_fd(source, VMM_FD_CONTROL_WAITER, waiters[i]);
 	for (unsigned i = 0; r == 0 && i < n_clients; i++)

@@ -70,6 +70,33 @@ void vmm_end(struct vmm *vmm, enum vmm_end end, const char *text)
 	(void)pthread_mutex_unlock(&vmm->end_lock);
 }
 
+char *process_options_blob(const struct vmm *vmm)
+{
+	json_t *json = json_pack("{s:o, s:i, s:s}", "options", vmm_options_to_json(&vmm->options),
+				 "upgrades", (int)vmm->n_upgrades, "measurement",
+				 vmm->machine.sev.measurement);
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+
+	json_decref(json);
+	return text;
+}
+
+unsigned process_fds(const struct vmm *vmm, struct process_fd ret[PROCESS_FDS_MAX])
+{
+	const struct process_fd fds[PROCESS_FDS_MAX] = {
+		{VMM_FD_RUNTIME_DIR, vmm->runtime.dir_fd},
+		{VMM_FD_RUNTIME_LOCK, vmm->runtime.lock_fd},
+		{VMM_FD_CONTROL_LISTEN, control_listen_fd(vmm->control)},
+		{VMM_FD_CONSOLE_LISTEN, console_listen_fd(vmm->console)},
+		{VMM_FD_CONSOLE_RING, console_ring_fd(vmm->console)},
+		{VMM_FD_PROGRAM, vmm->program_fd},
+		{VMM_FD_KEEPER, vmm->keeper_fd}, /* last: there may be none */
+	};
+
+	memcpy(ret, fds, sizeof(fds));
+	return vmm->keeper_fd >= 0 ? PROCESS_FDS_MAX : PROCESS_FDS_MAX - 1;
+}
+
 bool process_has_ended(struct vmm *vmm)
 {
 	(void)pthread_mutex_lock(&vmm->end_lock);

@@ -39,9 +39,14 @@ struct target {
 	int sock; /* the source's end */
 };
 
-error_t upgrade_parse_opt(struct upgrade *upgrade, int key, char *arg, struct argp_state *state)
+error_t upgrade_parse_opt(int key, char *arg, struct argp_state *state)
 {
+	struct upgrade *upgrade = state->input;
+
 	switch (key) {
+	case UPGRADE_KEY_VMM:
+		upgrade->path = arg;
+		return 0;
 	case UPGRADE_KEY_CHECK:
 		upgrade->check = true;
 		return 0;
@@ -505,7 +510,7 @@ static int relay(const struct upgrade *upgrade, struct client *client, struct ta
 	return succeed(upgrade, result);
 }
 
-int upgrade_run(const struct upgrade *upgrade)
+static int run(const struct upgrade *upgrade)
 {
 	struct target target = {.pid = -1, .pidfd = -1, .sock = -1};
 	struct client *client = NULL;
@@ -534,36 +539,32 @@ int upgrade_run(const struct upgrade *upgrade)
 	return exit_code;
 }
 
-enum { KEY_VMM = UPGRADE_KEY_FIRST };
-
-static error_t parse_opt(int key, char *arg, struct argp_state *state)
+int upgrade_main(enum upgrade_kind kind, const struct argp *argp, int argc, char **argv)
 {
-	struct upgrade *upgrade = state->input;
+	struct upgrade upgrade = {.cmd.wants_name = true, .kind = kind};
+	int exit_code;
 
-	if (key != KEY_VMM)
-		return upgrade_parse_opt(upgrade, key, arg, state);
-	upgrade->path = arg;
-	return 0;
+	cmd_split(&argc, argv, &upgrade.n_flags, &upgrade.flags);
+	if (!cmd_parse(&upgrade.cmd, argp, argc, argv, &exit_code))
+		return exit_code;
+	return run(&upgrade);
 }
 
 int cmd_upgrade(int argc, char **argv)
 {
-	static const struct argp_option options[] = {
-		{"vmm", KEY_VMM, "PATH", 0, "Program to take over (default: this one)", 0},
-		UPGRADE_OPTIONS,
-		CMD_OPTIONS,
-		{0}};
+	static const struct argp_option options[] = {UPGRADE_OPTION_VMM,
+						     UPGRADE_OPTION_CHECK,
+						     UPGRADE_OPTION_STRICT,
+						     UPGRADE_OPTION_MAX_DOWNTIME,
+						     UPGRADE_OPTION_TIMEOUT,
+						     CMD_OPTIONS,
+						     {0}};
 	static const struct argp argp = {
 		.options = options,
-		.parser = parse_opt,
+		.parser = upgrade_parse_opt,
 		.args_doc = "NAME [-- FLAGS...]",
 		.doc = "Have a running guest taken over by a new VMM process.  FLAGS change "
 		       "options of `vmrelay run` that the guest cannot see."};
-	struct upgrade upgrade = {.cmd.wants_name = true};
-	int exit_code;
 
-	cmd_split(&argc, argv, &upgrade.n_flags, &upgrade.flags);
-	if (!cmd_parse(&upgrade.cmd, &argp, argc, argv, &exit_code))
-		return exit_code;
-	return upgrade_run(&upgrade);
+	return upgrade_main(UPGRADE_FORWARD, &argp, argc, argv);
 }

@@ -24,34 +24,41 @@ struct upgrade {
 };
 
 enum {
-	UPGRADE_KEY_CHECK = CMD_KEY_FIRST,
+	UPGRADE_KEY_VMM = CMD_KEY_FIRST,
+	UPGRADE_KEY_CHECK,
 	UPGRADE_KEY_STRICT,
 	UPGRADE_KEY_MAX_DOWNTIME,
 	UPGRADE_KEY_TIMEOUT,
-	UPGRADE_KEY_FIRST,
 };
 
-#define UPGRADE_OPTIONS                                                                            \
-	{"check",                                                                                  \
-	 UPGRADE_KEY_CHECK,                                                                        \
-	 NULL,                                                                                     \
-	 0,                                                                                        \
-	 "Only find out whether the new program could take over",                                  \
-	 0},                                                                                       \
-		{"strict", UPGRADE_KEY_STRICT, NULL, 0, "Refuse what would be a warning", 0},      \
-		{"max-downtime",                                                                   \
-		 UPGRADE_KEY_MAX_DOWNTIME,                                                         \
-		 "MS",                                                                             \
-		 0,                                                                                \
-		 "Keep the guest on its VMM if it would have to stop for longer",                  \
-		 0},                                                                               \
+/* Options of argp; each verb has those that mean something to it. */
+#define UPGRADE_OPTION_VMM                                                                         \
+	{                                                                                          \
+		"vmm", UPGRADE_KEY_VMM, "PATH", 0, "Program to take over (default: this one)", 0   \
+	}
+#define UPGRADE_OPTION_CHECK                                                                       \
+	{                                                                                          \
+		"check", UPGRADE_KEY_CHECK, NULL, 0,                                               \
+			"Only find out whether the new program could take over", 0                 \
+	}
+#define UPGRADE_OPTION_STRICT                                                                      \
+	{                                                                                          \
+		"strict", UPGRADE_KEY_STRICT, NULL, 0, "Refuse what would be a warning", 0         \
+	}
+#define UPGRADE_OPTION_MAX_DOWNTIME                                                                \
+	{                                                                                          \
+		"max-downtime", UPGRADE_KEY_MAX_DOWNTIME, "MS", 0,                                 \
+			"Keep the guest on its VMM if it would have to stop for longer", 0         \
+	}
+#define UPGRADE_OPTION_TIMEOUT                                                                     \
 	{                                                                                          \
 		"timeout", UPGRADE_KEY_TIMEOUT, "MS", 0, "Time for everything before the stop", 0  \
 	}
 
-error_t upgrade_parse_opt(struct upgrade *upgrade, int key, char *arg, struct argp_state *state);
+/* The parser of an argp whose input is a struct upgrade. */
+error_t upgrade_parse_opt(int key, char *arg, struct argp_state *state);
 
-/* Do it; the exit code. */
-int upgrade_run(const struct upgrade *upgrade);
+/* A verb, whole; the exit code. */
+int upgrade_main(enum upgrade_kind kind, const struct argp *argp, int argc, char **argv);
 
 #endif
