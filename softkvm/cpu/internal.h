@@ -3,6 +3,7 @@
  * internal.h - how the parts of the interpreter work together
  *
  * decode.c	finds the instruction at RIP in a cache, or has Zydis decode it
+ * run.c	the loop: what an instruction leads to
  * integer.c ...	carry out instructions: system.c, vector.c and others are like it
  * translate.c	linear addresses: paging, TLB, loads and stores
  * event.c	exceptions and interrupts through the IDT
@@ -18,14 +19,18 @@
 
 #include "cpu.h"
 
+/*
+ * What an instruction's function returns.  During it RIP is that of the instruction.  The loop
+ * moves RIP behind it after all that are "done", but CPU_JUMPED.
+ */
 enum cpu_result {
 	CPU_NEXT,	/* done, go on behind it */
-	CPU_JUMPED,	/* done, RIP is set */
+	CPU_JUMPED,	/* done, RIP is set: to itself by a string instruction that is to go on */
 	CPU_FAULT,	/* an exception, as cpu->fault says; nothing has changed */
 	CPU_ABANDONED,	/* an answer from outside is missing; nothing has changed */
 	CPU_IS_UNKNOWN, /* not implemented */
 	CPU_SHUTS_DOWN,
-	/* done, RIP is moved behind it, and cpu_run() returns */
+	/* done, and cpu_run() returns */
 	CPU_HALTED,
 	CPU_VMMCALL,
 	CPU_VMGEXIT,
@@ -43,13 +48,16 @@ enum operand_kind {
 	OPERAND_XMM,
 	OPERAND_SEGMENT,
 	OPERAND_CONTROL,
-	OPERAND_DEBUG
+	OPERAND_DEBUG,
+	OPERAND_MMX,
+	OPERAND_ST,
+	OPERAND_FAR_POINTER, /* immediate: the offset; the selector in bits 47:32 */
 };
 
 struct operand {
 	uint8_t kind; /* enum operand_kind */
 	uint8_t reg;  /* number; of a HIGH_BYTE: of the register whose bits 15:8 they are */
-	uint8_t size; /* in bytes: 1, 2, 4, 8, 16, 32 and what else there is */
+	uint8_t size; /* in bytes: 1, 2, 4, 8, 10, 16, 32 and what else there is; 0: over 255 */
 };
 
 #define NO_REGISTER 0xff
@@ -71,15 +79,21 @@ struct insn {
 	struct operand operand[4];
 	/* the memory operand, of which there is one at most */
 	uint8_t base, index, scale; /* NO_REGISTER, BASE_RIP; scale 1, 2, 4, 8 */
-	uint8_t segment;	    /* after override and default */
+	/* after override and default; of string instructions and XLAT: of their source */
+	uint8_t segment;
 	int64_t displacement;
-	uint64_t immediate; /* sign-extended */
+	uint64_t immediate; /* sign-extended; of a near branch: relative to what is behind it */
 	uint8_t immediate2; /* of ENTER, EXTRQ */
 	uint16_t mnemonic;  /* ZydisMnemonic */
 };
 
 /* Which function carries it out, or NULL.  Each file looks into a table of its own. */
 exec_fn *integer_find(const ZydisDecodedInstruction *decoded);
+exec_fn *shift_find(const ZydisDecodedInstruction *decoded);
+exec_fn *bit_find(const ZydisDecodedInstruction *decoded); /* single bits, BMI, CRC32 */
+exec_fn *multiply_find(const ZydisDecodedInstruction *decoded);
+exec_fn *exchange_find(const ZydisDecodedInstruction *decoded);
+exec_fn *branch_find(const ZydisDecodedInstruction *decoded);  /* near ones, and the stack */
 exec_fn *string_find(const ZydisDecodedInstruction *decoded);  /* string.c, with REP */
 exec_fn *system_find(const ZydisDecodedInstruction *decoded);  /* system.c: privileged and I/O */
 exec_fn *segment_find(const ZydisDecodedInstruction *decoded); /* far transfers, segment registers,
@@ -88,6 +102,8 @@ exec_fn *vector_find(const ZydisDecodedInstruction *decoded);  /* vector.c, also
 
 /* decode.c: the instruction at RIP.  CPU_NEXT, or why not (#PF, #GP, #UD, ABANDONED, UNKNOWN). */
 enum cpu_result cpu_fetch(struct cpu *cpu, const struct insn **ret);
+/* Fills in cpu->unknown with the instruction at RIP. */
+void cpu_describe_unknown(struct cpu *cpu);
 
 /*
  * translate.c.  Linear addresses; len up to 64, page crossing is taken care of.  Privilege is
@@ -112,6 +128,10 @@ enum cpu_result cpu_modify(struct cpu *cpu, uint64_t linear, unsigned len, bool 
  * until the next cpu_flush().  *ret_page: the page they are in, which is stored to by this CPU only
  * after code_written(). */
 enum cpu_result cpu_fetch_page(struct cpu *cpu, uint64_t linear, struct cpu_page *ret_page);
+/* The byte at linear in the host, if it and what follows up to the end of the page is memory that
+ * can be read (written) without further ado: no fault, no MMIO, no guard, no decoded code if
+ * written to; otherwise NULL.  For the time of one instruction. */
+uint8_t *cpu_direct(struct cpu *cpu, uint64_t linear, bool is_write);
 void tlb_flush(struct cpu *cpu, bool globals_too);
 void tlb_flush_page(struct cpu *cpu, uint64_t linear);
 struct tlb *tlb_new(void);
@@ -119,7 +139,10 @@ struct tlb *tlb_free(struct tlb *tlb);
 
 /* decode.c: this CPU has written into a page that instructions were decoded from. */
 void code_written(struct cpu *cpu, const uint8_t *page_data, unsigned offset, unsigned len);
-/* Compare before use whether bytes are still those that were decoded. */
+/*
+ * Compare before use whether bytes are still those that were decoded, and look RIP up anew.  For
+ * cpu_flush() and for serializing instructions that do not return CPU_NEXT_AFRESH: IRET.
+ */
 void code_doubt(struct cpu *cpu);
 struct code *code_new(void);
 struct code *code_free(struct code *code);
@@ -296,8 +319,35 @@ static inline void set_gpr(struct cpu *cpu, unsigned reg, unsigned size, uint64_
 	}
 }
 
-/* operand.c: any integer operand. */
+/* operand.c: any integer operand, up to 8 bytes.  An immediate comes sign-extended to 64 bits. */
 enum cpu_result operand_get(struct cpu *cpu, const struct insn *insn, unsigned n, uint64_t *ret);
 enum cpu_result operand_set(struct cpu *cpu, const struct insn *insn, unsigned n, uint64_t value);
+
+/* A new value for a register or memory operand, made of the old one.  compute() may be called more
+ * than once: it is to start from flags_before each time. */
+struct modification {
+	uint64_t (*compute)(struct modification *modification, uint64_t old);
+	unsigned size;
+	uint64_t source;
+	unsigned count;		      /* of shifts and rotates */
+	uint64_t old;		      /* what compute() was called with last */
+	uint64_t flags_before, flags; /* RFLAGS */
+};
+
+/* With size, old and flags taken care of; RFLAGS is set if it is done. */
+enum cpu_result operand_modify(struct cpu *cpu, const struct insn *insn, unsigned n,
+			       struct modification *modification);
+
+static inline uint64_t zero_extend(uint64_t value, unsigned size)
+{
+	return size == 8 ? value : value & ((1ull << 8 * size) - 1);
+}
+
+static inline int64_t sign_extend(uint64_t value, unsigned size)
+{
+	unsigned unused = 64 - 8 * size;
+
+	return (int64_t)(value << unused) >> unused;
+}
 
 #endif
