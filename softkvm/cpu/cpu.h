@@ -132,6 +132,7 @@ struct cpu_ops {
 struct cpu_features {
 	uint8_t physical_bits; /* MAXPHYADDR, before the C-bit's reduction */
 	bool nx, la57, gb_pages, pcid, smep, smap, fsgsbase, umip, rdtscp, xsave, avx, avx2;
+	bool sse3, ssse3, sse41, sse42, aes, pclmulqdq, xsaveopt, xsavec;
 };
 
 enum cpu_stop {
