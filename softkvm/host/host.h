@@ -9,11 +9,23 @@
 /* Whose behaviour is reproduced where kernels differ. */
 enum profile { PROFILE_K61, PROFILE_MAIN, PROFILE_V7 };
 
+/* For tests: what goes wrong in the secure processor. */
+struct firmware_fault {
+	uint32_t nth;	   /* which command, from 1; 0: none */
+	uint32_t command;  /* which of those with this number only; 0: of all */
+	uint32_t status;   /* what it answers instead of doing anything */
+	bool no_answer;	   /* instead of that, nothing: the driver gives up on the processor */
+	uint32_t delay_ms; /* of every command */
+};
+
 struct host_config {
 	enum profile profile;
-	bool sev;				/* there is a /dev/sev */
+	bool without_quirks; /* put right what kernels seem to do by mistake: docs/fidelity.md */
+	bool sev;	     /* there is a /dev/sev */
 	uint32_t max_asid, min_sev_asid;	/* as CPUID 0x8000001f: ECX, EDX */
-	uint64_t sev_capacity, sev_es_capacity; /* of the misc cgroup's root; 0: as many as ASIDs */
+	uint64_t sev_capacity, sev_es_capacity; /* of the misc cgroup; 0: as many as ASIDs */
+	const char *fuses; /* of psp-provision, the chip's identity; NULL: a new chip */
+	struct firmware_fault fault;
 };
 
 struct host {

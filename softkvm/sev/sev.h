@@ -36,16 +36,19 @@ struct sev_vm {
 	_Atomic bool in_progress; /* a move or copy names this VM */
 	bool active, es;
 	bool need_init; /* a VM of a type, before INIT2 */
+	bool is_mirror;
 	uint32_t asid, handle;
 	int fd; /* number of /dev/sev in the client, as KVM stores it */
 	uint64_t pages_locked;
 	uint64_t vmsa_features, ap_jump_table;
 	unsigned ghcb_version;
-	struct sev_region *regions, **regions_end;
-	struct vm *owner; /* of a mirror: a reference.  Mirror lists under sev_host's leaf lock. */
+	struct sev_region *regions; /* in the order of their registration */
+	char *cgroup;		    /* charged; NULL: none */
+
+	/* Under sev_host's lock for mirrors, which is taken last. */
+	struct vm *owner;   /* of a mirror: a reference */
 	struct vm *mirrors; /* the first of those whose owner this is */
 	struct vm *next_mirror, **mirror_link;
-	char *cgroup; /* charged; NULL: none */
 };
 
 struct sev_vcpu {
@@ -63,9 +66,14 @@ struct sev_vcpu {
 	uint8_t ap_reset_hold;
 };
 
-/* NULL and *ret_errno: the secure processor could not be made. */
+/* NULL and errno: the fuses cannot be read, or ASIDs make no sense. */
 struct sev_host *sev_host_new(struct host *host, const struct host_config *config);
 struct sev_host *sev_host_free(struct sev_host *sev);
+
+/* misc.max of a control group; 0 or -ENOMEM.  There is no limit without. */
+int sev_host_limit(struct sev_host *sev, const char *cgroup, bool es, uint64_t max);
+/* misc.current */
+uint64_t sev_host_usage(struct sev_host *sev, const char *cgroup, bool es);
 
 /* An open of /dev/sev, with what access. */
 struct object *sev_device_open(struct host *host, bool writable);
