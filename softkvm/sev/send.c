@@ -93,9 +93,10 @@ static int pin_page(struct sev_op *op, uint64_t uaddr, bool for_write, struct pi
 {
 	int err = sev_pin(op->call, op->vm, uaddr - uaddr % PAGE, PAGE, for_write, ret);
 
-	if (err == 0)
-		*ret_address = (*ret)->stretch[0].address + uaddr % PAGE;
-	return err;
+	if (err < 0)
+		return err;
+	*ret_address = (*ret)->stretch[0].address + uaddr % PAGE;
+	return 0;
 }
 
 static int query_packet_lens(struct sev_op *op, struct kvm_sev_send_update_data *params)
