@@ -5,8 +5,6 @@
 
 #include "internal.h"
 
-#define PAGE_SIZE 4096u
-
 /* Valid for RIP in [begin, +PAGE_SIZE), and this CPL and CS. */
 struct code_view {
 	const uint16_t *slot; /* NULL: there is none */

@@ -347,7 +347,9 @@ static void translate(const ZydisDecodedInstruction *decoded, const ZydisDecoded
 		.length = decoded->length,
 		.operand_size = decoded->operand_width / 8,
 		.address_size = decoded->address_width / 8,
-		.lock = attributes & ZYDIS_ATTRIB_HAS_LOCK,
+		/* XCHG locks memory with or without the prefix. */
+		.lock = (attributes & ZYDIS_ATTRIB_HAS_LOCK) ||
+			decoded->mnemonic == ZYDIS_MNEMONIC_XCHG,
 		.rep = attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE),
 		.repne = attributes & ZYDIS_ATTRIB_HAS_REPNE,
 		.vex = decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX,

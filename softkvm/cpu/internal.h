@@ -19,6 +19,8 @@
 
 #include "cpu.h"
 
+#define PAGE_SIZE 4096u
+
 /*
  * What an instruction's function returns.  During it RIP is that of the instruction.  The loop
  * moves RIP behind it after all that are "done", but CPU_JUMPED.
