@@ -95,6 +95,10 @@ struct vcpu {
 	int interrupt; /* vector that is to be delivered at the next entry; -1: none */
 	bool has_triple_fault;
 
+	/* SEV-ES: KVM has no FPU state of it.  With k61 and v7 since it was created, if its VM was
+	 * SEV-ES by then; with main since LAUNCH_UPDATE_VMSA. */
+	bool fpu_is_confidential;
+
 	bool has_run;
 	unsigned n_cpuid;
 	struct kvm_cpuid_entry2 *cpuid;
