@@ -25,6 +25,7 @@
 
 /* Leaf 1 */
 #define ECX_SSE3    BIT(0)
+#define ECX_PCLMUL  BIT(1)
 #define ECX_SSSE3   BIT(9)
 #define ECX_CX16    BIT(13)
 #define ECX_PCID    BIT(17)
@@ -33,6 +34,7 @@
 #define ECX_X2APIC  BIT(21)
 #define ECX_MOVBE   BIT(22)
 #define ECX_POPCNT  BIT(23)
+#define ECX_AES	    BIT(25)
 #define ECX_XSAVE   BIT(26)
 #define ECX_OSXSAVE BIT(27)
 #define ECX_AVX	    BIT(28)
@@ -55,6 +57,9 @@
 #define EBX_SMAP     BIT(20)
 #define ECX_UMIP     BIT(2)
 #define ECX_LA57     BIT(16)
+/* Leaf 0xd, subleaf 1 */
+#define EAX_XSAVEOPT BIT(0)
+#define EAX_XSAVEC   BIT(1)
 /* Leaf 0x80000001 */
 #define ECX_LAHF     BIT(0)
 #define ECX_CR8	     BIT(4)
@@ -92,7 +97,7 @@ static const struct kvm_cpuid_entry2 model[] = {
 	 SIGNATURE,
 	 1u << 16 /* CPU */ | 8u << 8 /* CLFLUSH: 64 bytes */,
 	 ECX_SSE3 | ECX_SSSE3 | ECX_CX16 | ECX_PCID | ECX_SSE41 | ECX_SSE42 | ECX_X2APIC |
-		 ECX_MOVBE | ECX_POPCNT | ECX_XSAVE | ECX_AVX | ECX_GUEST,
+		 ECX_MOVBE | ECX_POPCNT | ECX_PCLMUL | ECX_AES | ECX_XSAVE | ECX_AVX | ECX_GUEST,
 	 EDX_COMMON | EDX_SEP | EDX_CLFLUSH | EDX_SSE | EDX_SSE2,
 	 {0}},
 	/* the APIC timer runs always */
@@ -109,7 +114,7 @@ static const struct kvm_cpuid_entry2 model[] = {
 	{0xb, 0, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, 0, 1, 1u << 8, 0, {0}},
 	/* x87, SSE and AVX: 512 + 64 + 256 bytes */
 	{LEAF_XSAVE, 0, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, XCR0_X87_SSE_AVX, 832, 832, 0, {0}},
-	{LEAF_XSAVE, 1, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, 0, 0, 0, 0, {0}},
+	{LEAF_XSAVE, 1, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, EAX_XSAVEOPT | EAX_XSAVEC, 0, 0, 0, {0}},
 	{LEAF_XSAVE, 2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, 256, 576, 0, 0, {0}},
 	/* Documentation/virt/kvm/x86/cpuid.rst: no paravirtual feature */
 	{0x40000000,
@@ -241,6 +246,7 @@ void vcpu_update_features(struct vcpu *vcpu)
 	const struct kvm_cpuid_entry2 none = {0};
 	const struct kvm_cpuid_entry2 *e1 = find(vcpu, 1, 0), *e7 = find(vcpu, 7, 0);
 	const struct kvm_cpuid_entry2 *e81 = find(vcpu, 0x80000001, 0);
+	const struct kvm_cpuid_entry2 *exs = find(vcpu, LEAF_XSAVE, 1);
 	const struct kvm_cpuid_entry2 *e88 = find(vcpu, 0x80000008, 0);
 	struct cpu_features *f = &vcpu->cpu->features;
 
@@ -259,12 +265,21 @@ void vcpu_update_features(struct vcpu *vcpu)
 			.xsave = true,
 			.avx = true,
 			.avx2 = true,
+			.sse3 = true,
+			.ssse3 = true,
+			.sse41 = true,
+			.sse42 = true,
+			.aes = true,
+			.pclmulqdq = true,
+			.xsaveopt = true,
+			.xsavec = true,
 		};
 		return;
 	}
 	e1 = e1 ? e1 : &none;
 	e7 = e7 ? e7 : &none;
 	e81 = e81 ? e81 : &none;
+	exs = exs ? exs : &none;
 
 	uint32_t bits = e88 ? e88->eax & 0xff : 36; /* KVM's default, cpuid_query_maxphyaddr() */
 
@@ -284,6 +299,14 @@ void vcpu_update_features(struct vcpu *vcpu)
 		.xsave = e1->ecx & ECX_XSAVE,
 		.avx = e1->ecx & ECX_AVX,
 		.avx2 = e7->ebx & EBX_AVX2,
+		.sse3 = e1->ecx & ECX_SSE3,
+		.ssse3 = e1->ecx & ECX_SSSE3,
+		.sse41 = e1->ecx & ECX_SSE41,
+		.sse42 = e1->ecx & ECX_SSE42,
+		.aes = e1->ecx & ECX_AES,
+		.pclmulqdq = e1->ecx & ECX_PCLMUL,
+		.xsaveopt = exs->eax & EAX_XSAVEOPT,
+		.xsavec = exs->eax & EAX_XSAVEC,
 	};
 }
 

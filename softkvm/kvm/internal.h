@@ -50,6 +50,8 @@ long kvm_check_extension(const struct host *host, uint64_t cap);
 
 /* vm.c */
 long vm_create(struct host *host, struct call *call, uint64_t type);
+/* -EIO if the VM has been moved away meanwhile. */
+int vm_lock(struct vm *vm, struct call *call);
 unsigned long vm_types(const struct host *host); /* a bit for each */
 
 /* vm_irq.c, vm_time.c; each ends with a row of zeroes */
@@ -74,6 +76,7 @@ struct vcpu *vcpu_free(struct vcpu *vcpu);
 bool vcpu_is_bsp(const struct vcpu *vcpu);
 /* SEV-ES: what KVM has of the registers is not what the guest has. */
 bool vcpu_is_protected(const struct vcpu *vcpu);
+bool vcpu_hides_state(const struct vcpu *vcpu); /* ... and KVM says so */
 
 /* regs.c, fpu.c, events.c, msr.c, cpuid.c; each ends with a row of zeroes */
 extern const struct vcpu_ioctl vcpu_regs_ioctls[], vcpu_fpu_ioctls[], vcpu_events_ioctls[],

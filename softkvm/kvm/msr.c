@@ -190,6 +190,8 @@ static bool get_msr(struct vcpu *vcpu, uint32_t index, bool is_host, uint64_t *r
 
 	for (unsigned i = 0; i < ARRAY_SIZE(in_state); i++)
 		if (in_state[i].index == index) {
+			if (is_host && vcpu_hides_state(vcpu))
+				return false;
 			memcpy(ret, (const char *)&vcpu->cpu->state + in_state[i].offset,
 			       sizeof(*ret));
 			return true;
@@ -270,7 +272,8 @@ static bool set_msr(struct vcpu *vcpu, uint32_t index, bool is_host, uint64_t va
 
 	for (unsigned i = 0; i < ARRAY_SIZE(in_state); i++)
 		if (in_state[i].index == index) {
-			if (!state_is_valid(vcpu, index, in_state[i].is_canonical, value))
+			if ((is_host && vcpu_hides_state(vcpu)) ||
+			    !state_is_valid(vcpu, index, in_state[i].is_canonical, value))
 				return false;
 			memcpy((char *)&vcpu->cpu->state + in_state[i].offset, &value,
 			       sizeof(value));

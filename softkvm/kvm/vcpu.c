@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "kvm/cleanup.h"
+#include "kvm/uapi.h"
 
 static const struct object_ops vcpu_ops;
 
@@ -22,6 +23,12 @@ bool vcpu_is_bsp(const struct vcpu *vcpu)
 bool vcpu_is_protected(const struct vcpu *vcpu)
 {
 	return vcpu->sev.is_protected;
+}
+
+/* Since Linux 6.11 KVM refuses, if the VM's type says that its state is protected. */
+bool vcpu_hides_state(const struct vcpu *vcpu)
+{
+	return vcpu->sev.is_protected && vcpu->vm->type == KVM_X86_SEV_ES_VM;
 }
 
 /* Sealed, so that no client can take the memory away from under the host. */
@@ -143,7 +150,7 @@ long vcpu_create(struct vm *vm, struct call *call, uint64_t id)
 
 	if (id >= VCPU_ID_MAX)
 		return -EINVAL;
-	r = call_lock(call, &vm->lock);
+	r = vm_lock(vm, call);
 	if (r < 0)
 		return r;
 	if (vm->n_created == VCPUS_MAX)
@@ -274,6 +281,21 @@ static const struct vcpu_ioctl vcpu_ioctls[] = {
 	{0},
 };
 
+/* What a vCPU that hides its state does not serve. */
+static bool is_of_state(unsigned request)
+{
+	static const unsigned requests[] = {
+		KVM_GET_REGS,	KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS,	KVM_GET_SREGS2,
+		KVM_SET_SREGS2, KVM_GET_FPU,  KVM_SET_FPU,   KVM_GET_XSAVE,	KVM_SET_XSAVE,
+		KVM_GET_XSAVE2, KVM_GET_XCRS, KVM_SET_XCRS,  KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(requests); i++)
+		if (requests[i] == request)
+			return true;
+	return false;
+}
+
 static long serve(struct vcpu *vcpu, struct call *call, unsigned request, uint64_t arg)
 {
 	const struct vcpu_ioctl *const tables[] = {
@@ -281,6 +303,8 @@ static long serve(struct vcpu *vcpu, struct call *call, unsigned request, uint64
 		vcpu_events_ioctls, vcpu_msr_ioctls,  vcpu_cpuid_ioctls,
 	};
 
+	if (vcpu_hides_state(vcpu) && is_of_state(request))
+		return -EINVAL;
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)
 		for (const struct vcpu_ioctl *row = tables[i]; row->serve; row++)
 			if (row->request == request)

@@ -70,6 +70,17 @@ static void vm_release(struct object *object)
 	free(vm);
 }
 
+int vm_lock(struct vm *vm, struct call *call)
+{
+	int r = call_lock(call, &vm->lock);
+
+	if (r == 0 && vm->dead) {
+		(void)pthread_mutex_unlock(&vm->lock);
+		r = -EIO;
+	}
+	return r;
+}
+
 static long create_vcpu(struct vm *vm, struct call *call, uint64_t arg)
 {
 	return vcpu_create(vm, call, arg);
@@ -89,7 +100,7 @@ static long set_memory_region(struct vm *vm, struct call *call, uint64_t arg)
 
 	if (r < 0)
 		return r;
-	r = call_lock(call, &vm->lock);
+	r = vm_lock(vm, call);
 	if (r < 0)
 		return r;
 	r = slots_set(vm->slots, call, &region);
@@ -122,7 +133,7 @@ static long set_identity_map_addr(struct vm *vm, struct call *call, uint64_t arg
 	int r = call_copy_in(call, &address, arg, sizeof(address));
 
 	if (r == 0)
-		r = call_lock(call, &vm->lock);
+		r = vm_lock(vm, call);
 	if (r < 0)
 		return r;
 	r = vm->n_created > 0 ? -EINVAL : 0;
@@ -132,7 +143,7 @@ static long set_identity_map_addr(struct vm *vm, struct call *call, uint64_t arg
 
 static long set_boot_cpu_id(struct vm *vm, struct call *call, uint64_t arg)
 {
-	int r = call_lock(call, &vm->lock);
+	int r = vm_lock(vm, call);
 
 	if (r < 0)
 		return r;
@@ -155,9 +166,9 @@ static long enable_cap(struct vm *vm, struct call *call, uint64_t arg)
 		return -EINVAL;
 	switch (cap.cap) {
 	case KVM_CAP_VM_COPY_ENC_CONTEXT_FROM:
-		return vm->object.host->sev ? sev_copy_from(call, vm, cap.args[0]) : -EINVAL;
+		return sev_copy_from(call, vm, cap.args[0]);
 	case KVM_CAP_VM_MOVE_ENC_CONTEXT_FROM:
-		return vm->object.host->sev ? sev_move_from(call, vm, cap.args[0]) : -EINVAL;
+		return sev_move_from(call, vm, cap.args[0]);
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		vm->has_triple_fault_event = cap.args[0] != 0;
 		return 0;
@@ -168,17 +179,17 @@ static long enable_cap(struct vm *vm, struct call *call, uint64_t arg)
 
 static long memory_encrypt_op(struct vm *vm, struct call *call, uint64_t arg)
 {
-	return vm->object.host->sev ? sev_mem_enc_op(call, vm, arg) : -ENOTTY;
+	return sev_mem_enc_op(call, vm, arg);
 }
 
 static long reg_region(struct vm *vm, struct call *call, uint64_t arg)
 {
-	return vm->object.host->sev ? sev_reg_region(call, vm, arg) : -ENOTTY;
+	return sev_reg_region(call, vm, arg);
 }
 
 static long unreg_region(struct vm *vm, struct call *call, uint64_t arg)
 {
-	return vm->object.host->sev ? sev_unreg_region(call, vm, arg) : -ENOTTY;
+	return sev_unreg_region(call, vm, arg);
 }
 
 static const struct vm_ioctl vm_ioctls[] = {

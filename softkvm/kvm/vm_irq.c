@@ -53,7 +53,7 @@ static struct irqchip *irqchip_of(struct vm *vm)
 
 static long create_irqchip(struct vm *vm, struct call *call, uint64_t arg)
 {
-	int r = call_lock(call, &vm->lock);
+	int r = vm_lock(vm, call);
 
 	(void)arg;
 	if (r < 0)

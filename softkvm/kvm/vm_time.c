@@ -50,7 +50,7 @@ int vcpu_set_tsc_khz(struct vcpu *vcpu, uint64_t khz)
 static long set_tsc_khz(struct vm *vm, struct call *call, uint64_t arg)
 {
 	uint64_t khz = arg ? arg : HOST_TSC_KHZ;
-	int r = call_lock(call, &vm->lock);
+	int r = vm_lock(vm, call);
 
 	if (r < 0)
 		return r;
@@ -64,7 +64,7 @@ static long set_tsc_khz(struct vm *vm, struct call *call, uint64_t arg)
 
 static long get_tsc_khz(struct vm *vm, struct call *call, uint64_t arg)
 {
-	int r = call_lock(call, &vm->lock);
+	int r = vm_lock(vm, call);
 	long khz = vm->tsc_khz;
 
 	(void)arg;
