@@ -20,6 +20,12 @@ int sev_start(struct sev_op *op, uint32_t number, struct psp_cmd_start *c, uint3
 		sev_unbind(op->sev, c->handle);
 		return -EFAULT;
 	}
+	/*
+	 * A guest that shares its key may be where another is already.  KVM forgets that one, and
+	 * the firmware keeps it and the ASID for ever; that would be at the expense of other
+	 * clients.
+	 */
+	sev_unbind(op->sev, vm->handle);
 	vm->handle = c->handle;
 	vm->fd = (int)op->cmd.sev_fd;
 	sev_asid_set_key(op->sev, vm->asid);

@@ -4,8 +4,8 @@
  * KVM_CAP_VM_COPY_ENC_CONTEXT_FROM, Documentation/virt/kvm/api.rst, 7.30
  *
  * A call that names two VMs claims both before it locks them.  Claims do not wait: of two calls for
- * the same VMs in opposite order one gets EBUSY, and none ever waits for a lock that is held by a
- * call that waits for its own.
+ * the same VMs in opposite order at least one gets EBUSY, and none ever waits for a lock that is
+ * held by a call that waits for its own.
  *
  * A mirror holds a reference on its owner, and the owner lists its mirrors.  The owner may be moved
  * while a mirror is destroyed, under locks of different VMs, so both directions change together
