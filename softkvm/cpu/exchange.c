@@ -59,6 +59,20 @@ static uint64_t compute_exchange(struct modification *m, uint64_t old)
 	return alu_sub(&m->flags, m->size, comparison->expected, old, false) == 0 ? m->source : old;
 }
 
+/* A register that is not equal is not written: it keeps its upper half. */
+static enum cpu_result compare_register(struct cpu *cpu, const struct insn *insn,
+					struct comparison *comparison)
+{
+	struct modification *m = &comparison->modification;
+
+	m->size = insn->operand[0].size;
+	m->flags = cpu->state.rflags;
+	(void)operand_get(cpu, insn, 0, &m->old);
+	(void)compute_exchange(m, m->old);
+	cpu->state.rflags = m->flags;
+	return m->flags & FLAG_ZF ? operand_set(cpu, insn, 0, m->source) : CPU_NEXT;
+}
+
 static enum cpu_result exec_cmpxchg(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->operand[0].size;
@@ -68,8 +82,12 @@ static enum cpu_result exec_cmpxchg(struct cpu *cpu, const struct insn *insn)
 	};
 	enum cpu_result result = operand_get(cpu, insn, 1, &comparison.modification.source);
 
-	if (result == CPU_NEXT)
+	if (result != CPU_NEXT)
+		return result;
+	if (insn->operand[0].kind == OPERAND_MEMORY)
 		result = operand_modify(cpu, insn, 0, &comparison.modification);
+	else
+		result = compare_register(cpu, insn, &comparison);
 	if (result == CPU_NEXT && !(cpu->state.rflags & FLAG_ZF))
 		set_gpr(cpu, RAX, size, comparison.modification.old);
 	return result;
