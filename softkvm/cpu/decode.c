@@ -369,7 +369,9 @@ static void translate(const ZydisDecodedInstruction *decoded, const ZydisDecoded
 
 	if (!is_encoding_offered(decoded->encoding))
 		insn->exec = exec_undefined;
-	else
+	else if (decoded->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR)
+		insn->exec = fast_find(insn);
+	if (!insn->exec)
 		insn->exec = find(decoded);
 	if (!insn->exec)
 		insn->exec = exec_unknown;

@@ -102,6 +102,9 @@ exec_fn *segment_find(const ZydisDecodedInstruction *decoded); /* far transfers,
 								* INT, IRET, SYSCALL, SYSENTER */
 exec_fn *vector_find(const ZydisDecodedInstruction *decoded);  /* vector.c, also FXSAVE, XSAVE */
 
+/* fast.c: a special function instead, or NULL. */
+exec_fn *fast_find(const struct insn *insn);
+
 /* decode.c: the instruction at RIP.  CPU_NEXT, or why not (#PF, #GP, #UD, ABANDONED, UNKNOWN). */
 enum cpu_result cpu_fetch(struct cpu *cpu, const struct insn **ret);
 /* Fills in cpu->unknown with the instruction at RIP. */
