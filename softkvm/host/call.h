@@ -69,6 +69,10 @@ bool call_is_interrupted(const struct call *call);
  * it; after that notify() is not running. */
 void call_watch(struct call *call, _Atomic bool *flag, void (*notify)(void *opaque), void *opaque);
 
+/* Until the call ends, the client's thread blocks the signals of mask (KVM_SET_SIGNAL_MASK) instead
+ * of those it had blocked.  Those that it had and mask has not interrupt, but stay pending. */
+void call_signal_mask(struct call *call, uint64_t mask);
+
 /* mutex_lock_killable(): 0, or -EINTR if the client was killed meanwhile. */
 int call_lock(struct call *call, pthread_mutex_t *mutex);
 

@@ -28,11 +28,26 @@ struct host_config {
 	struct firmware_fault fault;
 };
 
+struct object;
+
 struct host {
 	struct host_config config;
 	struct memory_objects *memory_objects; /* memory/ */
 	struct sev_host *sev;		       /* sev/; NULL without */
 	struct connections *connections;
 };
+
+/* What clients can open: a new object, or NULL if there is no memory.  A function that is NULL:
+ * there is no such device. */
+struct devices {
+	struct object *(*open_kvm)(struct host *host);
+	struct object *(*open_sev)(struct host *host, bool writable);
+};
+
+/*
+ * Serve who connects to listener_fd, a non-blocking SOCK_SEQPACKET, until SIGINT or SIGTERM; if
+ * program_fd is a pidfd: also until that process, all connections and all files have gone.
+ */
+int host_run(struct host *host, const struct devices *devices, int listener_fd, int program_fd);
 
 #endif

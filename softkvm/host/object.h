@@ -21,10 +21,11 @@ struct object_ops {
 	const char *name; /* "kvm", "kvm-vm", "kvm-vcpu", "sev" ... */
 	/* >= 0 or -errno */
 	long (*ioctl)(struct object *object, struct call *call, unsigned request, uint64_t arg);
-	/* A descriptor (the caller's to close) for the client to map len bytes of from offset 0, or
-	 * -errno.  NULL: -ENODEV. */
+	/* A descriptor (the caller's to close) of which the client maps len bytes from the same
+	 * offset, or -errno.  It is the client's to keep: seal it.  NULL: -ENODEV. */
 	int (*mmap)(struct object *object, struct call *call, uint64_t offset, uint64_t len);
-	/* The last descriptor is closed, references may be left.  May be NULL. */
+	/* The last descriptor is closed, references may be left.  May be NULL.  This and release()
+	 * must not wait for a client. */
 	void (*closed)(struct object *object);
 	/* The last reference is dropped. */
 	void (*release)(struct object *object);
