@@ -37,11 +37,10 @@ static void tell(struct client *client)
 {
 	struct link *link = client->link;
 
-	client->is_told =
-		!library_is_same_file(link->interrupt_fd, &link->interrupt_identity) ||
-		library_syscall(SYS_sendto, link->interrupt_fd, (long)&client->sequence,
-				sizeof(client->sequence), MSG_NOSIGNAL | MSG_DONTWAIT, 0,
-				0) != -EAGAIN;
+	client->is_told = !library_is_same_file(link->interrupt_fd, &link->interrupt_identity) ||
+			  library_syscall(SYS_sendto, link->interrupt_fd, (long)&client->sequence,
+					  sizeof(client->sequence), MSG_NOSIGNAL | MSG_DONTWAIT, 0,
+					  0) != -EAGAIN;
 }
 
 /* Until there is something to be received. */
@@ -145,8 +144,8 @@ static bool answer_question(struct client *client)
 		answer(client, &message, (void *)question.address, -1);
 		return true;
 	case WIRE_COPY_OUT:
-		message.result = write_memory(client->link, question.address, packet->data,
-					      question.len);
+		message.result =
+			write_memory(client->link, question.address, packet->data, question.len);
 		answer(client, &message, NULL, -1);
 		return true;
 	case WIRE_GET_FD:

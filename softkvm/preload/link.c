@@ -165,8 +165,8 @@ static void know_process(void)
 
 static int link_connect(struct link *link)
 {
-	int fd = library_move_high((int)library_syscall(
-		SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0));
+	int fd = library_move_high((int)library_syscall(SYS_socket, AF_UNIX,
+							SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0));
 	long r;
 
 	if (fd < 0)
@@ -255,8 +255,8 @@ struct link *link_acquire(const void *frame)
 		link_drop(link);
 		link = NULL;
 	}
-	bool is_temporary = link || library_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0) !=
-					    library.process->pid;
+	bool is_temporary =
+		link || library_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0) != library.process->pid;
 
 	link = link_new(tid);
 	if (!link)

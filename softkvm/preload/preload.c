@@ -6,6 +6,8 @@
  * client's descriptors are sockets, and no socket knows such requests.  Everything else goes to the
  * next library's functions.
  */
+/* Functions are to be defined by their own names, not by those that this gives them. */
+#undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -163,9 +165,9 @@ PUBLIC FILE *fopen(const char *path, const char *mode)
 
 	if (device < 0)
 		return next()->fopen(path, mode);
-	fd = device_open(device, (strchr(mode, '+')   ? O_RDWR
-				  : mode[0] == 'r'    ? O_RDONLY
-						      : O_WRONLY) |
+	fd = device_open(device, (strchr(mode, '+') ? O_RDWR
+				  : mode[0] == 'r'  ? O_RDONLY
+						    : O_WRONLY) |
 					 (strchr(mode, 'e') ? O_CLOEXEC : 0));
 	if (fd < 0)
 		return NULL;
@@ -302,8 +304,7 @@ PUBLIC int ioctl(int fd, unsigned long request, ...)
 /* What is to be mapped instead of a client's descriptor; NULL if it is none. */
 static void *map_object(void *address, size_t len, int prot, int flags, int fd, off_t offset)
 {
-	struct wire_message message = {
-		.type = WIRE_MMAP, .address = (uint64_t)offset, .size = len};
+	struct wire_message message = {.type = WIRE_MMAP, .address = (uint64_t)offset, .size = len};
 	void *mapped;
 	int map_fd;
 	long r = client_call(&message, NULL, fd, __builtin_frame_address(0), &map_fd);
@@ -348,8 +349,7 @@ PUBLIC int munmap(void *address, size_t len)
 PUBLIC int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 PUBLIC int openat64(int dir, const char *path, int flags, ...) __attribute__((alias("openat")));
 int __open64_2(const char *path, int flags) PUBLIC __attribute__((alias("__open_2")));
-int __openat64_2(int dir, const char *path, int flags) PUBLIC
-	__attribute__((alias("__openat_2")));
+int __openat64_2(int dir, const char *path, int flags) PUBLIC __attribute__((alias("__openat_2")));
 PUBLIC FILE *fopen64(const char *path, const char *mode) __attribute__((alias("fopen")));
 PUBLIC void *mmap64(void *address, size_t len, int prot, int flags, int fd, off_t offset)
 	__attribute__((alias("mmap")));

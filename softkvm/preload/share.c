@@ -18,7 +18,7 @@
 
 #include "softkvm/preload/library.h"
 
-#define PAGE 4096ul
+#define PAGE	       4096ul
 #define REMEMBERED_MAX 64
 
 struct mapping {
@@ -240,9 +240,8 @@ static int find_open(const struct mapping *mapping, struct link *scratch)
 	int best = -1;
 	long n;
 
-	while (dir >= 0 &&
-	       (n = library_syscall(SYS_getdents64, dir, (long)scratch->packet.data, WIRE_DATA_MAX,
-				    0, 0, 0)) > 0) {
+	while (dir >= 0 && (n = library_syscall(SYS_getdents64, dir, (long)scratch->packet.data,
+						WIRE_DATA_MAX, 0, 0, 0)) > 0) {
 		for (long at = 0; at < n;) {
 			const struct entry *entry = (const void *)(scratch->packet.data + at);
 			int fd = 0;
