@@ -131,7 +131,7 @@ struct cpu_ops {
 /* What CPUID offers and the interpreter has to know at every turn. */
 struct cpu_features {
 	uint8_t physical_bits; /* MAXPHYADDR, before the C-bit's reduction */
-	bool nx, la57, gb_pages, pcid, smep, smap, fsgsbase, umip, rdtscp, xsave, avx, avx2;
+	bool nx, la57, gb_pages, pcid, smep, smap, pku, fsgsbase, umip, rdtscp, xsave, avx, avx2;
 	bool sse3, ssse3, sse41, sse42, aes, pclmulqdq, xsaveopt, xsavec;
 };
 
@@ -154,6 +154,7 @@ struct cpu {
 	struct cpu_features features; /* after a change: cpu_flush() */
 	uint64_t c_bit;		      /* as a mask; 0: not encrypted */
 	bool es;		      /* SEV-ES: what the hypervisor would have to see raises #VC */
+	uint64_t ghcb;		      /* SEV-ES: MSR 0xc0010130, which the guest has without exit */
 	const struct cpu_ops *ops;
 	void *opaque;
 

@@ -235,6 +235,7 @@ enum vector {
 #define CR4_OSXSAVE    (1ull << 18)
 #define CR4_SMEP       (1ull << 20)
 #define CR4_SMAP       (1ull << 21)
+#define CR4_PKE	       (1ull << 22)
 #define EFER_SCE       (1ull << 0)
 #define EFER_LME       (1ull << 8)
 #define EFER_LMA       (1ull << 10)
