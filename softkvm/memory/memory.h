@@ -59,28 +59,55 @@ void *memory_map(struct memory_objects *objects, uint64_t address, uint32_t len)
 void memory_cipher(const uint8_t vek[PSP_KEY_LEN], uint64_t address, uint8_t *copy, uint32_t len,
 		   bool encrypts);
 
-/* KVM_SET_USER_MEMORY_REGION, under vm->lock; all vCPUs' translations are dropped. */
-struct slots *slots_new(void);
+/*
+ * A page of the host's own, such as a VMSA, of zeroes; its address is in memory_map(), too.  0 or
+ * -ENOMEM.
+ */
+int memory_page_new(struct memory_objects *objects, uint8_t **ret, uint64_t *ret_address);
+void memory_page_free(struct memory_objects *objects, uint64_t address);
+
+/* kick: all vCPUs must get out: slots_leave(), and may come back by slots_enter() at once. */
+struct slots *slots_new(struct memory_objects *objects, void (*kick)(void *opaque), void *opaque);
 struct slots *slots_free(struct slots *slots);
-int slots_set(struct slots *slots, struct call *call,
-	      const struct kvm_userspace_memory_region *region);
-/* KVM_GET_DIRTY_LOG is not modelled: KVM_MEM_LOG_DIRTY_PAGES gives -EINVAL. */
 
 /*
- * For struct cpu_ops.  vek: the guest's key, NULL for accesses that are not encrypted.  Callers
- * need not hold vm->lock; what is returned stays mapped until slots_quiesce() knows that the vCPU
- * has dropped it.
+ * KVM_SET_USER_MEMORY_REGION, under vm->lock.  When it returns no vCPU knows anything of before.
+ * Memory that is not mapped yet is no error; there is a slot without memory then.
+ * KVM_GET_DIRTY_LOG is not modelled: KVM_MEM_LOG_DIRTY_PAGES gives -EINVAL.
  */
-void slots_page(struct slots *slots, uint64_t gpa, const uint8_t *vek, struct cpu_page *ret);
+int slots_set(struct slots *slots, struct call *call,
+	      const struct kvm_userspace_memory_region *region);
+
+/*
+ * Between these a vCPU's thread runs the guest, with the guest's key or NULL.  Inside it waits for
+ * nobody: no client, no lock of a VM or vCPU.  What it has got from slots_page() it may keep over
+ * slots_leave(), unless slots_enter() then returns another number than the last time: cpu_flush().
+ *
+ * Who has been kicked leaves and enters.  cpu->attention is cleared before slots_enter(), never
+ * inside.
+ */
+uint64_t slots_enter(struct slots *slots, const uint8_t *vek);
+void slots_leave(struct slots *slots);
+
+/* For struct cpu_ops, inside.  Without a key everything is as it is in memory. */
+void slots_page(struct slots *slots, uint64_t gpa, bool encrypted, struct cpu_page *ret);
 void slots_begin_store(const struct cpu_page *page);
 void slots_end_store(const struct cpu_page *page, unsigned offset, unsigned len);
-/* Called by each vCPU thread when it begins to use pages and when it has dropped all. */
-void slots_enter(struct slots *slots);
-void slots_leave(struct slots *slots);
-/* Plaintext pages that were made with this key are compared with memory before their next use. */
+
+/*
+ * There is a slot, and it is not read-only if is_write, but the VMM's memory behind it is missing,
+ * or cannot be written to: KVM_RUN gives -EFAULT then, and no MMIO.
+ */
+bool slots_is_fault(struct slots *slots, uint64_t gpa, bool is_write);
+
+/*
+ * Others than this VM's vCPUs may have written to its memory: what is known in plaintext is
+ * compared with it before its next use.  For each KVM_RUN of an encrypted guest.
+ */
 void slots_doubt(struct slots *slots);
 
-/* Guest-physical memory for the host's own use (GHCB, kvmclock): false if some is not there. */
+/* Guest-physical memory for the host's own use (GHCB, kvmclock), outside, or inside if vek is NULL:
+ * false if some is not there. */
 bool slots_read(struct slots *slots, uint64_t gpa, const uint8_t *vek, void *ret, unsigned len);
 bool slots_write(struct slots *slots, uint64_t gpa, const uint8_t *vek, const void *data,
 		 unsigned len);
