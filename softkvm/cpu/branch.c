@@ -15,13 +15,19 @@ static bool is_canonical(const struct cpu *cpu, uint64_t address)
 	return (uint64_t)((int64_t)(address << unused) >> unused) == address;
 }
 
-/* RIP, of the instruction's operand size.  Nothing has changed if it is out of bounds. */
-static enum cpu_result jump(struct cpu *cpu, const struct insn *insn, uint64_t target)
+/* Of the instruction's operand size. */
+static bool is_target(const struct cpu *cpu, const struct insn *insn, uint64_t target)
 {
 	target = zero_extend(target, insn->operand_size);
-	if (is_64bit(cpu) ? !is_canonical(cpu, target) : target > cpu->state.segment[CS].limit)
+	return is_64bit(cpu) ? is_canonical(cpu, target) : target <= cpu->state.segment[CS].limit;
+}
+
+/* Nothing has changed if it is out of bounds. */
+static enum cpu_result jump(struct cpu *cpu, const struct insn *insn, uint64_t target)
+{
+	if (!is_target(cpu, insn, target))
 		return cpu_gp(cpu, 0);
-	cpu->state.rip = target;
+	cpu->state.rip = zero_extend(target, insn->operand_size);
 	return CPU_JUMPED;
 }
 
@@ -83,17 +89,14 @@ static enum cpu_result exec_loop(struct cpu *cpu, const struct insn *insn)
 
 static enum cpu_result exec_call(struct cpu *cpu, const struct insn *insn)
 {
-	uint64_t rsp = cpu->state.gpr[RSP];
 	uint64_t target;
 	enum cpu_result result = find_target(cpu, insn, &target);
 
+	if (result == CPU_NEXT && !is_target(cpu, insn, target))
+		return cpu_gp(cpu, 0);
 	if (result == CPU_NEXT)
 		result = cpu_push(cpu, next_rip(cpu, insn), insn->operand_size);
-	if (result == CPU_NEXT)
-		result = jump(cpu, insn, target);
-	if (result == CPU_FAULT)
-		cpu->state.gpr[RSP] = rsp;
-	return result;
+	return result == CPU_NEXT ? jump(cpu, insn, target) : result;
 }
 
 static unsigned stack_size(const struct cpu *cpu)
@@ -237,6 +240,16 @@ static enum cpu_result push_frames(struct cpu *cpu, const struct insn *insn, uin
 	return result;
 }
 
+/* ENTER faults if a store to the new top of the stack would. */
+static enum cpu_result probe_frame(struct cpu *cpu, uint64_t top)
+{
+	uint64_t linear;
+	enum cpu_result result =
+		cpu_linear(cpu, SS, zero_extend(top, stack_size(cpu)), 1, true, &linear);
+
+	return result == CPU_NEXT ? cpu_probe_store(cpu, linear, 1) : result;
+}
+
 static enum cpu_result exec_enter(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t rsp = cpu->state.gpr[RSP];
@@ -245,6 +258,8 @@ static enum cpu_result exec_enter(struct cpu *cpu, const struct insn *insn)
 
 	if (result == CPU_NEXT)
 		result = push_frames(cpu, insn, frame);
+	if (result == CPU_NEXT)
+		result = probe_frame(cpu, cpu->state.gpr[RSP] - insn->immediate);
 	if (result != CPU_NEXT) {
 		cpu->state.gpr[RSP] = rsp;
 		return result;

@@ -246,16 +246,25 @@ static void set_register(struct operand *operand, ZydisRegister reg)
 	}
 }
 
-static void set_memory(struct insn *insn, const ZydisDecodedOperandMem *memory)
+static void set_memory(struct insn *insn, const ZydisDecodedInstruction *decoded,
+		       const ZydisDecodedOperandMem *memory)
 {
 	insn->base = register_number(memory->base);
 	insn->index = register_number(memory->index);
 	insn->scale = memory->scale;
 	insn->segment = register_number(memory->segment);
 	insn->displacement = memory->disp.value;
+	/* Volume 3, 1.4.2: there is no base but a displacement.  Zydis 4.0 makes it R13D with
+	 * REX.B and an address size of 32 bits. */
+	if (decoded->attributes & ZYDIS_ATTRIB_HAS_SIB && decoded->raw.modrm.mod == 0 &&
+	    decoded->raw.sib.base == 5) {
+		insn->base = NO_REGISTER;
+		insn->displacement = decoded->raw.disp.value;
+	}
 }
 
-static void set_operand(struct insn *insn, unsigned n, const ZydisDecodedOperand *decoded)
+static void set_operand(struct insn *insn, unsigned n, const ZydisDecodedInstruction *instruction,
+			const ZydisDecodedOperand *decoded)
 {
 	struct operand *operand = &insn->operand[n];
 
@@ -266,7 +275,7 @@ static void set_operand(struct insn *insn, unsigned n, const ZydisDecodedOperand
 		break;
 	case ZYDIS_OPERAND_TYPE_MEMORY:
 		operand->kind = OPERAND_MEMORY;
-		set_memory(insn, &decoded->mem);
+		set_memory(insn, instruction, &decoded->mem);
 		break;
 	case ZYDIS_OPERAND_TYPE_IMMEDIATE:
 		operand->kind = OPERAND_IMMEDIATE;
@@ -325,17 +334,34 @@ static enum cpu_result exec_unknown(struct cpu *cpu, const struct insn *insn)
 	return CPU_IS_UNKNOWN;
 }
 
-/* No CPUID of ours offers AVX-512, Xeon Phi's vectors, XOP, 3DNow!. */
+/* No CPUID of ours offers AVX-512, Xeon Phi's vectors and scalars with VEX, XOP, 3DNow!. */
 static enum cpu_result exec_undefined(struct cpu *cpu, const struct insn *insn)
 {
 	(void)insn;
 	return cpu_ud(cpu);
 }
 
-static bool is_encoding_offered(ZydisInstructionEncoding encoding)
+static bool is_offered(const ZydisDecodedInstruction *decoded)
 {
-	return encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
-	       encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+	/* PREFETCHW without memory: Zydis has it as a NOP. */
+	if (decoded->mnemonic == ZYDIS_MNEMONIC_NOP && decoded->opcode == 0x0d)
+		return false;
+	return decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+	       (decoded->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+		decoded->meta.isa_ext != ZYDIS_ISA_EXT_KNC);
+}
+
+/* In 64-bit mode AMD's processors truncate RIP with prefix 66, in whatever near branch. */
+static bool is_short_branch(const ZydisDecodedInstruction *decoded)
+{
+	if (decoded->machine_mode != ZYDIS_MACHINE_MODE_LONG_64 || decoded->raw.rex.W ||
+	    (decoded->meta.branch_type != ZYDIS_BRANCH_TYPE_SHORT &&
+	     decoded->meta.branch_type != ZYDIS_BRANCH_TYPE_NEAR))
+		return false;
+	for (unsigned i = 0; i < decoded->raw.prefix_count; i++)
+		if (decoded->raw.prefixes[i].value == 0x66)
+			return true;
+	return false;
 }
 
 static void translate(const ZydisDecodedInstruction *decoded, const ZydisDecodedOperand *operands,
@@ -365,9 +391,11 @@ static void translate(const ZydisDecodedInstruction *decoded, const ZydisDecoded
 	if (insn->n_operands > ARRAY_SIZE(insn->operand))
 		insn->n_operands = ARRAY_SIZE(insn->operand);
 	for (unsigned i = 0; i < insn->n_operands; i++)
-		set_operand(insn, i, &operands[i]);
+		set_operand(insn, i, decoded, &operands[i]);
+	if (is_short_branch(decoded))
+		insn->operand_size = insn->operand[0].size = 2;
 
-	if (!is_encoding_offered(decoded->encoding))
+	if (!is_offered(decoded))
 		insn->exec = exec_undefined;
 	else if (decoded->meta.branch_type != ZYDIS_BRANCH_TYPE_FAR)
 		insn->exec = fast_find(insn);

@@ -137,13 +137,13 @@ static enum cpu_result exec_cmpxchg_pair(struct cpu *cpu, const struct insn *ins
 		.half = half,
 	};
 	uint64_t linear;
-	enum cpu_result result =
-		cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), size, true, &linear);
+	enum cpu_result result;
 
+	if (size == 16 && !insn_is_aligned(cpu, insn, size))
+		return cpu_gp(cpu, 0);
+	result = cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), size, true, &linear);
 	if (result != CPU_NEXT)
 		return result;
-	if (size == 16 && linear % 16)
-		return cpu_gp(cpu, 0);
 	result = cpu_modify(cpu, linear, size, insn->lock, exchange_pair, &comparison);
 	if (result != CPU_NEXT)
 		return result;

@@ -274,6 +274,19 @@ static inline uint64_t insn_offset(const struct cpu *cpu, const struct insn *ins
 }
 
 /*
+ * Is the memory operand at a multiple of len?  Of those that have to be, #GP comes before all that
+ * cpu_linear() finds, #SS as well.
+ */
+static inline bool insn_is_aligned(const struct cpu *cpu, const struct insn *insn, unsigned len)
+{
+	uint64_t linear = insn_offset(cpu, insn);
+
+	if (!is_64bit(cpu) || insn->segment >= FS)
+		linear += cpu->state.segment[insn->segment].base;
+	return linear % len == 0;
+}
+
+/*
  * segment.c: the linear address of [segment:offset, +len), for an access that may write: limit,
  * type and canonical form are checked.  64-bit mode has a fast path here.
  */
@@ -288,7 +301,10 @@ static inline enum cpu_result cpu_linear(struct cpu *cpu, unsigned segment, uint
 
 		if (segment >= FS)
 			linear += cpu->state.segment[segment].base;
-		if ((uint64_t)((int64_t)(linear << 16) >> 16) == linear) {
+		/* canonical are the 2^47 bytes on both sides of 0; first and last byte are */
+		const uint64_t half = 1ull << 47;
+
+		if ((linear + half) >> 48 == 0 && (linear + len - 1 + half) >> 48 == 0) {
 			*ret = linear;
 			return CPU_NEXT;
 		}

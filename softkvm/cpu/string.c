@@ -264,9 +264,10 @@ static enum cpu_result exec_cmps(struct cpu *cpu, const struct insn *insn)
 		advance(cpu, insn, RDI, skipped);
 		return finish(cpu, insn, skipped, false);
 	}
-	result = load_element(cpu, insn, source_of(insn), &x);
+	/* In the order in which processors find faults. */
+	result = load_element(cpu, insn, destination, &y);
 	if (result == CPU_NEXT)
-		result = load_element(cpu, insn, destination, &y);
+		result = load_element(cpu, insn, source_of(insn), &x);
 	if (result != CPU_NEXT)
 		return result;
 	(void)alu_sub(&cpu->state.rflags, insn->operand_size, x, y, false);
