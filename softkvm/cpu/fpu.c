@@ -17,6 +17,7 @@
 #define FCW_WRITABLE   0x1f3f
 #define FCW_ONES       0x0040 /* reads as 1 */
 #define FSW_EXCEPTIONS 0x003f
+#define FSW_TOP	       0x3800
 #define FSW_CLEARED    0x80ff /* by FNCLEX: exceptions, SF, ES, B */
 #define FSW_ES_B       0x8080
 
@@ -115,9 +116,11 @@ static enum cpu_result emms(struct cpu *cpu, const struct insn *insn)
 	if (cpu->state.cr0 & CR0_EM)
 		return cpu_ud(cpu);
 	result = x87_check(cpu, true);
-	if (result == CPU_NEXT)
-		cpu->state.fpu.ftw = 0;
-	return result;
+	if (result != CPU_NEXT)
+		return result;
+	cpu->state.fpu.ftw = 0;
+	cpu->state.fpu.fsw &= (uint16_t)~FSW_TOP;
+	return CPU_NEXT;
 }
 
 static enum cpu_result ldmxcsr(struct cpu *cpu, const struct insn *insn)
@@ -142,30 +145,50 @@ static enum cpu_result stmxcsr(struct cpu *cpu, const struct insn *insn)
 	return result == CPU_NEXT ? operand_set(cpu, insn, 0, cpu->state.fpu.mxcsr) : result;
 }
 
-static enum cpu_result fx_linear(struct cpu *cpu, const struct insn *insn, bool is_write,
-				 uint64_t *ret)
+/* Bytes [i, +len) of the memory operand: an offset of 32 bits wraps. */
+static enum cpu_result fx_part(struct cpu *cpu, const struct insn *insn, unsigned i, unsigned len,
+			       bool is_write, uint64_t *ret)
 {
+	return cpu_linear(cpu, insn->segment,
+			  zero_extend(insn_offset(cpu, insn) + i, insn->address_size), len,
+			  is_write, ret);
+}
+
+/* Where it begins, whether it is aligned, where it ends: the order that faults show. */
+static enum cpu_result fx_check(struct cpu *cpu, const struct insn *insn, bool is_write)
+{
+	uint64_t linear;
+	uint8_t last;
 	enum cpu_result result = x87_check(cpu, false);
 
 	if (result == CPU_NEXT)
-		result = cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), FXSAVE_LEN,
-				    is_write, ret);
-	if (result == CPU_NEXT && *ret & 15)
+		result = fx_part(cpu, insn, 0, 1, is_write, &linear);
+	if (result == CPU_NEXT && linear % 16)
 		return cpu_gp(cpu, 0);
-	return result;
+	if (result == CPU_NEXT)
+		result = fx_part(cpu, insn, FXSAVE_LEN - 1, 1, is_write, &linear);
+	if (result != CPU_NEXT)
+		return result;
+	return is_write ? cpu_probe_store(cpu, linear, 1)
+			: cpu_load(cpu, linear, &last, sizeof(last));
 }
 
 /* Pointers are moved as the eight bytes that they are: with a selector or, by FXSAVE64, without. */
 static enum cpu_result fxsave(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned len = is_64bit(cpu) ? FXSAVE_WRITTEN : FXSAVE_XMM8;
-	uint64_t linear;
-	enum cpu_result result = fx_linear(cpu, insn, true, &linear);
+	enum cpu_result result = fx_check(cpu, insn, true);
 
-	for (unsigned i = 0; i < len && result == CPU_NEXT; i += 16)
-		result = cpu_probe_store(cpu, linear + i, 16);
-	for (unsigned i = 0; i < len && result == CPU_NEXT; i += 16)
-		result = cpu_store(cpu, linear + i, (const uint8_t *)&cpu->state.fpu + i, 16);
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < len && result == CPU_NEXT; i += 16) {
+			const uint8_t *data = (const uint8_t *)&cpu->state.fpu + i;
+			uint64_t linear;
+
+			result = fx_part(cpu, insn, i, 16, true, &linear);
+			if (result == CPU_NEXT)
+				result = pass ? cpu_store(cpu, linear, data, 16)
+					      : cpu_probe_store(cpu, linear, 16);
+		}
 	return result;
 }
 
@@ -173,11 +196,15 @@ static enum cpu_result fxrstor(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned len = is_64bit(cpu) ? FXSAVE_WRITTEN : FXSAVE_XMM8;
 	struct cpu_fpu fpu = cpu->state.fpu;
-	uint64_t linear;
-	enum cpu_result result = fx_linear(cpu, insn, false, &linear);
+	enum cpu_result result = fx_check(cpu, insn, false);
 
-	for (unsigned i = 0; i < len && result == CPU_NEXT; i += 16)
-		result = cpu_load(cpu, linear + i, (uint8_t *)&fpu + i, 16);
+	for (unsigned i = 0; i < len && result == CPU_NEXT; i += 16) {
+		uint64_t linear;
+
+		result = fx_part(cpu, insn, i, 16, false, &linear);
+		if (result == CPU_NEXT)
+			result = cpu_load(cpu, linear, (uint8_t *)&fpu + i, 16);
+	}
 	if (result != CPU_NEXT)
 		return result;
 	fpu.mxcsr_mask = cpu->state.fpu.mxcsr_mask;

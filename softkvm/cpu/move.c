@@ -98,7 +98,7 @@ static enum cpu_result move_scalar(struct cpu *cpu, const struct insn *insn, uns
 	if (is_xmm(insn, 0) && is_xmm(insn, last)) {
 		vector_get(cpu, insn->operand[last - 1].reg, &merged);
 		set_element(&merged, 0, size, element(&value, 0, size));
-		value = merged;
+		value = (struct ymm){{merged.lane[0]}};
 	}
 	return vector_store(cpu, insn, 0, size, false, &value);
 }
@@ -326,7 +326,9 @@ static enum cpu_result load_masked(struct cpu *cpu, const struct insn *insn, uns
 
 		if (!(element(mask, i, size) >> (8 * size - 1)))
 			continue;
-		result = cpu_linear(cpu, insn->segment, offset + i * size, size, false, &linear);
+		result = cpu_linear(cpu, insn->segment,
+				    zero_extend(offset + i * size, insn->address_size), size, false,
+				    &linear);
 		if (result == CPU_NEXT)
 			result = cpu_load(cpu, linear, (uint8_t *)&value + i * size, size);
 		if (result != CPU_NEXT)
@@ -348,8 +350,9 @@ static enum cpu_result store_masked(struct cpu *cpu, const struct insn *insn, ui
 
 			if (!(element(mask, i, size) >> (8 * size - 1)))
 				continue;
-			result = cpu_linear(cpu, insn->segment, offset + i * size, size, true,
-					    &linear);
+			result = cpu_linear(cpu, insn->segment,
+					    zero_extend(offset + i * size, insn->address_size),
+					    size, true, &linear);
 			if (result == CPU_NEXT)
 				result = pass ? cpu_store(cpu, linear, data, size)
 					      : cpu_probe_store(cpu, linear, size);
@@ -399,19 +402,23 @@ static enum cpu_result vpmaskmovq(struct cpu *cpu, const struct insn *insn)
 	return maskmov(cpu, insn, 8, NEEDS_AVX2);
 }
 
-/* To [rDI], which is no operand that could be seen. */
+/*
+ * To [rDI], which is no operand that could be seen.  Processors look at all of it, eight bytes at a
+ * time, whatever the mask is.
+ */
 static enum cpu_result maskmovdqu(struct cpu *cpu, const struct insn *insn)
 {
-	uint64_t offset = cpu->state.gpr[RDI];
+	uint64_t offset = zero_extend(cpu->state.gpr[RDI], insn->address_size), linear;
 	struct ymm mask, value;
 	enum cpu_result result = vector_check(cpu, insn, NEEDS_SSE);
 
+	for (unsigned i = 0; i < 16 && result == CPU_NEXT; i += 8) {
+		result = cpu_linear(cpu, insn->segment, offset + i, 8, true, &linear);
+		if (result == CPU_NEXT)
+			result = cpu_probe_store(cpu, linear, 8);
+	}
 	if (result != CPU_NEXT)
 		return result;
-	if (insn->address_size == 4)
-		offset = (uint32_t)offset;
-	else if (insn->address_size == 2)
-		offset = (uint16_t)offset;
 	vector_get(cpu, insn->operand[0].reg, &value);
 	vector_get(cpu, insn->operand[1].reg, &mask);
 	return store_masked(cpu, insn, offset, 1, &mask, &value);

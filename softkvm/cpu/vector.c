@@ -79,18 +79,14 @@ void vector_set(struct cpu *cpu, const struct insn *insn, unsigned reg, const st
 		memset(fpu->ymm_high[reg], 0, 16);
 }
 
-/* The linear address of the memory operand; #GP, if it has to be aligned and is not. */
 static enum cpu_result vector_linear(struct cpu *cpu, const struct insn *insn, unsigned len,
 				     bool is_aligned, bool is_write, uint64_t *ret)
 {
-	enum cpu_result result =
-		cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), len, is_write, ret);
-
-	if (result != CPU_NEXT)
-		return result;
-	if (is_aligned && (*ret & (len - 1)) && (insn->vex || !(cpu->state.fpu.mxcsr & MXCSR_MM)))
+	if (!insn->vex && cpu->state.fpu.mxcsr & MXCSR_MM)
+		is_aligned = false;
+	if (is_aligned && !insn_is_aligned(cpu, insn, len))
 		return cpu_gp(cpu, 0);
-	return CPU_NEXT;
+	return cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), len, is_write, ret);
 }
 
 enum cpu_result vector_load(struct cpu *cpu, const struct insn *insn, unsigned n, unsigned len,

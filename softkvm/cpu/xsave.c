@@ -152,9 +152,7 @@ static enum cpu_result begin(struct cpu *cpu, const struct insn *insn, bool is_o
 		    state->xcr0;
 	result = cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), XSAVE_YMM, is_write,
 			    ret_linear);
-	if (result == CPU_NEXT && *ret_linear & 63)
-		return cpu_gp(cpu, 0);
-	return result;
+	return result == CPU_NEXT && *ret_linear % 64 ? cpu_gp(cpu, 0) : result;
 }
 
 /* Store bytes of the image; probe: only see whether that were possible. */
