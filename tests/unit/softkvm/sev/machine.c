@@ -50,8 +50,7 @@ int call_copy_in(struct call *call, void *ret, uint64_t uaddr, size_t len)
 
 int call_copy_out_now(struct call *call, uint64_t uaddr, const void *data, size_t len)
 {
-	(void)call;
-	if (uaddr < PAGE)
+	if (uaddr < PAGE || uaddr - (uintptr_t)call->machine->read_only < MEMORY_LEN)
 		return -EFAULT;
 	memcpy((void *)(uintptr_t)uaddr, data, len);
 	return 0;
