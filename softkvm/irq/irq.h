@@ -3,8 +3,8 @@
  * irq.h - interrupt controllers as KVM models them: local APICs, IO-APIC, two 8259, PIT, and the
  * routing from GSIs to them
  *
- * No threads: timers are asked for their deadline and looked at by whoever runs the vCPU.  One lock
- * per VM guards all of it; functions may be called from any thread.
+ * Timers have no thread: they are asked for their deadline and looked at by whoever runs the vCPU.
+ * One lock per VM guards all of it; functions may be called from any thread.
  */
 #ifndef SOFTKVM_IRQ_H
 #define SOFTKVM_IRQ_H
@@ -19,9 +19,9 @@ struct lapic;
 
 /* What the controllers want of the machine. */
 struct irq_ops {
-	/* The vCPU with this index must look at its LAPIC: it leaves the guest or wakes. */
+	/* The vCPU with this index must look at its LAPIC: it leaves the guest or wakes.  Called
+	 * without locks of irq/; the others with. */
 	void (*kick)(void *opaque, unsigned vcpu);
-	/* INIT, then SIPI with its vector, have arrived at a vCPU (lapic_take_signal() tells). */
 	uint64_t (*now_ns)(void *opaque);	      /* CLOCK_MONOTONIC, or a test's */
 	uint64_t (*tsc)(void *opaque, unsigned vcpu); /* guest TSC, for the deadline mode */
 	uint64_t (*tsc_khz)(void *opaque, unsigned vcpu);
@@ -34,12 +34,22 @@ struct irqchip *irqchip_free(struct irqchip *chip);
 struct lapic *lapic_new(struct irqchip *chip, unsigned vcpu_index, unsigned vcpu_id, bool is_bsp);
 struct lapic *lapic_free(struct lapic *lapic);
 
+/* What CPUID, as set by KVM_SET_CPUID2, lets the guest do.  Before: everything, 52 bits. */
+struct lapic_features {
+	unsigned physical_bits;
+	bool x2apic, tsc_deadline;
+};
+void lapic_set_features(struct lapic *lapic, const struct lapic_features *features);
+
 /* KVM_GET_LAPIC, KVM_SET_LAPIC: the register page of 1 KiB, as KVM lays it out (x2APIC: ID format
  * of KVM_X2APIC_API_USE_32BIT_IDS is not modelled).  -EINVAL. */
 void lapic_get(struct lapic *lapic, struct kvm_lapic_state *ret);
 int lapic_set(struct lapic *lapic, const struct kvm_lapic_state *state);
-uint64_t lapic_get_base(const struct lapic *lapic);	 /* MSR 0x1b */
-int lapic_set_base(struct lapic *lapic, uint64_t value); /* -EINVAL: illegal change */
+uint64_t lapic_get_base(const struct lapic *lapic); /* MSR 0x1b */
+/* -EINVAL: illegal.  The guest cannot go from disabled to x2APIC or from there to xAPIC; the host,
+ * by KVM_SET_MSRS or KVM_SET_SREGS, can. */
+int lapic_set_base(struct lapic *lapic, uint64_t value);
+int lapic_host_set_base(struct lapic *lapic, uint64_t value);
 void lapic_init_signal(struct lapic *lapic); /* reset by INIT: keeps the ID and the base */
 
 /* Guest accesses.  offset: in the 4 KiB page at the base.  msr: 0x800 to 0x8ff, TSC_DEADLINE 0x6e0.
@@ -49,7 +59,7 @@ void lapic_mmio_write(struct lapic *lapic, unsigned offset, unsigned len, const 
 bool lapic_rdmsr(struct lapic *lapic, uint32_t msr, uint64_t *ret);
 bool lapic_wrmsr(struct lapic *lapic, uint32_t msr, uint64_t value);
 void lapic_set_tpr(struct lapic *lapic, uint8_t cr8); /* CR8 is bits 7:4 of the TPR */
-uint8_t lapic_get_tpr(const struct lapic *lapic);
+uint8_t lapic_get_tpr(const struct lapic *lapic);     /* as CR8: 0 to 15 */
 
 /* Run the timers that are due; then: */
 void lapic_poll(struct lapic *lapic);
@@ -81,11 +91,24 @@ int pit_get(struct irqchip *chip, struct kvm_pit_state2 *ret);		   /* -ENXIO wit
 int pit_set(struct irqchip *chip, const struct kvm_pit_state2 *state);
 int pit_reinject(struct irqchip *chip, bool reinject);
 
-/* KVM_SET_GSI_ROUTING, KVM_IRQ_LINE, KVM_SIGNAL_MSI; KVM_IRQFD with its descriptors (irqchip keeps
- * duplicates).  Whoever owns the event loop calls irqfd_ready(). */
+/* KVM_SET_GSI_ROUTING: -EINVAL, -ENOMEM. */
 int irq_set_routing(struct irqchip *chip, unsigned n, const struct kvm_irq_routing_entry *entries);
-int irq_set_line(struct irqchip *chip, uint32_t gsi, uint32_t source, bool level); /* -1.. as KVM */
+/* KVM_IRQ_LINE, KVM_SIGNAL_MSI: how many accepted it; 0: it coalesced with one that is pending;
+ * -1: nobody wants it (KVM_SIGNAL_MSI returns that as it is, EPERM).  source: 0 for user space. */
+int irq_set_line(struct irqchip *chip, uint32_t gsi, uint32_t source, bool level);
 int irq_send_msi(struct irqchip *chip, uint64_t address, uint32_t data);
+
+/* KVM_IRQFD.  event_fd, resample_fd: as call_fd() gave them, errors included, which are reported in
+ * their turn; the caller closes them.  A thread, from the first to irqchip_free(), watches them. */
 int irq_fd(struct irqchip *chip, const struct kvm_irqfd *irqfd, int event_fd, int resample_fd);
+
+/* KVM_IOEVENTFD, which needs no irqchip.  event_fd: as above. */
+struct ioeventfds;
+struct ioeventfds *ioeventfds_new(void);
+struct ioeventfds *ioeventfds_free(struct ioeventfds *set);
+int ioeventfd_set(struct ioeventfds *set, const struct kvm_ioeventfd *args, int event_fd);
+/* True: a guest's write has signalled one, and is done. */
+bool ioeventfd_write(struct ioeventfds *set, bool is_pio, uint64_t address, unsigned len,
+		     const void *data);
 
 #endif
