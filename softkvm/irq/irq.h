@@ -76,7 +76,9 @@ enum lapic_signal { LAPIC_NO_SIGNAL, LAPIC_INIT, LAPIC_STARTUP };
 enum lapic_signal lapic_take_signal(struct lapic *lapic, uint8_t *ret_vector);
 enum lapic_signal lapic_peek_signal(const struct lapic *lapic);
 /* For KVM_GET/SET_VCPU_EVENTS */
-void lapic_set_signal(struct lapic *lapic, enum lapic_signal signal, uint8_t vector);
+void lapic_set_signal(struct lapic *lapic, enum lapic_signal signal);
+/* Of a SIPI that may have arrived, or may be set next: KVM_VCPUEVENT_VALID_SIPI_VECTOR. */
+void lapic_set_startup_vector(struct lapic *lapic, uint8_t vector);
 
 /* KVM_GET_IRQCHIP, KVM_SET_IRQCHIP: chip_id in. */
 int irqchip_get(struct irqchip *chip, struct kvm_irqchip *ret);

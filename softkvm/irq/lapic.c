@@ -466,13 +466,19 @@ enum lapic_signal lapic_peek_signal(const struct lapic *lapic)
 	return signal;
 }
 
-void lapic_set_signal(struct lapic *lapic, enum lapic_signal signal, uint8_t vector)
+void lapic_set_signal(struct lapic *lapic, enum lapic_signal signal)
 {
 	irq_lock(lapic->chip);
 	lapic->has_init = signal == LAPIC_INIT;
 	lapic->has_startup = signal == LAPIC_STARTUP;
-	lapic->startup_vector = vector;
 	irq_kick(lapic->chip, lapic->index);
+	irq_unlock(lapic->chip);
+}
+
+void lapic_set_startup_vector(struct lapic *lapic, uint8_t vector)
+{
+	irq_lock(lapic->chip);
+	lapic->startup_vector = vector;
 	irq_unlock(lapic->chip);
 }
 

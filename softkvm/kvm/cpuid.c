@@ -24,21 +24,22 @@
 	((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
 /* Leaf 1 */
-#define ECX_SSE3    BIT(0)
-#define ECX_PCLMUL  BIT(1)
-#define ECX_SSSE3   BIT(9)
-#define ECX_CX16    BIT(13)
-#define ECX_PCID    BIT(17)
-#define ECX_SSE41   BIT(19)
-#define ECX_SSE42   BIT(20)
-#define ECX_X2APIC  BIT(21)
-#define ECX_MOVBE   BIT(22)
-#define ECX_POPCNT  BIT(23)
-#define ECX_AES	    BIT(25)
-#define ECX_XSAVE   BIT(26)
-#define ECX_OSXSAVE BIT(27)
-#define ECX_AVX	    BIT(28)
-#define ECX_GUEST   BIT(31)
+#define ECX_SSE3	 BIT(0)
+#define ECX_PCLMUL	 BIT(1)
+#define ECX_SSSE3	 BIT(9)
+#define ECX_CX16	 BIT(13)
+#define ECX_PCID	 BIT(17)
+#define ECX_SSE41	 BIT(19)
+#define ECX_SSE42	 BIT(20)
+#define ECX_X2APIC	 BIT(21)
+#define ECX_MOVBE	 BIT(22)
+#define ECX_POPCNT	 BIT(23)
+#define ECX_TSC_DEADLINE BIT(24)
+#define ECX_AES		 BIT(25)
+#define ECX_XSAVE	 BIT(26)
+#define ECX_OSXSAVE	 BIT(27)
+#define ECX_AVX		 BIT(28)
+#define ECX_GUEST	 BIT(31)
 /* FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, MTRR, PGE, MCA, CMOV, PAT, FXSR; 0x80000001 too */
 #define EDX_COMMON                                                                                 \
 	(BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |          \
@@ -308,6 +309,15 @@ void vcpu_update_features(struct vcpu *vcpu)
 		.xsaveopt = exs->eax & EAX_XSAVEOPT,
 		.xsavec = exs->eax & EAX_XSAVEC,
 	};
+	if (vcpu->lapic) {
+		const struct lapic_features lapic = {
+			.physical_bits = vcpu->cpu->features.physical_bits,
+			.x2apic = e1->ecx & ECX_X2APIC,
+			.tsc_deadline = e1->ecx & ECX_TSC_DEADLINE,
+		};
+
+		lapic_set_features(vcpu->lapic, &lapic);
+	}
 }
 
 /* The C-bit is no address bit of an SEV guest's. */

@@ -80,9 +80,9 @@ static long set_events(struct vcpu *vcpu, struct call *call, uint64_t arg)
 		vcpu->n_nmis = events.nmi.pending != 0;
 	s->nmi_masked = events.nmi.masked;
 	if (vcpu->lapic && events.flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR)
-		lapic_set_signal(vcpu->lapic, LAPIC_STARTUP, (uint8_t)events.sipi_vector);
+		lapic_set_startup_vector(vcpu->lapic, (uint8_t)events.sipi_vector);
 	if (vcpu->lapic && events.flags & KVM_VCPUEVENT_VALID_SMM && events.smi.latched_init)
-		lapic_set_signal(vcpu->lapic, LAPIC_INIT, 0);
+		lapic_set_signal(vcpu->lapic, LAPIC_INIT);
 	if (events.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)
 		vcpu->has_triple_fault = events.triple_fault.pending;
 	return 0;
@@ -118,7 +118,7 @@ static long set_mp_state(struct vcpu *vcpu, struct call *call, uint64_t arg)
 	case KVM_MP_STATE_SIPI_RECEIVED:
 		if (!vcpu->lapic)
 			return -EINVAL;
-		lapic_set_signal(vcpu->lapic, LAPIC_STARTUP, 0);
+		lapic_set_signal(vcpu->lapic, LAPIC_STARTUP);
 		state.mp_state = KVM_MP_STATE_INIT_RECEIVED;
 		break;
 	default:

@@ -21,10 +21,11 @@ uint64_t vcpu_get_apic_base(const struct vcpu *vcpu)
 	return vcpu->lapic ? lapic_get_base(vcpu->lapic) : vcpu->apic_base;
 }
 
-int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t value)
+int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t value, bool is_host)
 {
 	if (vcpu->lapic)
-		return lapic_set_base(vcpu->lapic, value);
+		return is_host ? lapic_host_set_base(vcpu->lapic, value)
+			       : lapic_set_base(vcpu->lapic, value);
 	vcpu->apic_base = value;
 	return 0;
 }
@@ -47,7 +48,7 @@ bool vcpu_pio(struct vcpu *vcpu, bool is_write, uint16_t port, unsigned size, vo
 
 	if (vm->irqchip && irqchip_pio(vm->irqchip, is_write, port, size, data))
 		return true;
-	return is_write && ioeventfds_signal(vm->ioeventfds, true, port, size, data);
+	return is_write && ioeventfd_write(vm->ioeventfds, true, port, size, data);
 }
 
 /* APM volume 2, 16.3.1: the page of an APIC that is enabled and not in x2APIC mode. */
@@ -75,7 +76,7 @@ bool vcpu_mmio(struct vcpu *vcpu, bool is_write, uint64_t gpa, unsigned len, voi
 	}
 	if (vm->irqchip && irqchip_mmio(vm->irqchip, is_write, gpa, len, data))
 		return true;
-	return is_write && ioeventfds_signal(vm->ioeventfds, false, gpa, len, data);
+	return is_write && ioeventfd_write(vm->ioeventfds, false, gpa, len, data);
 }
 
 static bool is_same(const struct vcpu_access *a, const struct vcpu_access *b)

@@ -8,7 +8,6 @@
  * vm.c		life of a VM, and what is neither of the next
  * vm_irq.c	interrupt controllers and lines
  * vm_time.c	clock and TSC
- * ioeventfd.c	eventfds that a guest writes to
  * vcpu.c	life of a vCPU
  * regs.c, fpu.c, events.c, msr.c	its state
  * run.c	KVM_RUN
@@ -57,14 +56,6 @@ unsigned long vm_types(const struct host *host); /* a bit for each */
 /* vm_irq.c, vm_time.c; each ends with a row of zeroes */
 extern const struct vm_ioctl vm_irq_ioctls[], vm_time_ioctls[];
 
-/* ioeventfd.c */
-struct ioeventfds *ioeventfds_new(void);
-struct ioeventfds *ioeventfds_free(struct ioeventfds *fds);
-long ioeventfds_set(struct ioeventfds *fds, struct call *call, uint64_t arg);
-/* True: somebody has been told of the write. */
-bool ioeventfds_signal(struct ioeventfds *fds, bool is_pio, uint64_t address, unsigned len,
-		       const void *data);
-
 /* vm_time.c */
 #define HOST_TSC_KHZ 1000000u
 uint64_t host_now_ns(void);
@@ -96,7 +87,7 @@ void vcpu_take_answer(struct vcpu *vcpu);
 
 /* APIC base, wherever it is. */
 uint64_t vcpu_get_apic_base(const struct vcpu *vcpu);
-int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t value);
+int vcpu_set_apic_base(struct vcpu *vcpu, uint64_t value, bool is_host);
 /* CR8 and the TPR are one; after either was written. */
 void vcpu_cr8_to_tpr(struct vcpu *vcpu);
 void vcpu_tpr_to_cr8(struct vcpu *vcpu);

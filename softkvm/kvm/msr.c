@@ -215,7 +215,7 @@ static bool set_special(struct vcpu *vcpu, uint32_t index, bool is_host, uint64_
 		vcpu->tsc_offset += value - vcpu_tsc(vcpu);
 		return true;
 	case MSR_APIC_BASE:
-		return vcpu_set_apic_base(vcpu, value) == 0;
+		return vcpu_set_apic_base(vcpu, value, is_host) == 0;
 	case MSR_TSC_DEADLINE:
 		return !vcpu->lapic || lapic_wrmsr(vcpu->lapic, index, value);
 	case MSR_GHCB:

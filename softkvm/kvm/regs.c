@@ -162,7 +162,7 @@ static int set_common(struct vcpu *vcpu, const struct kvm_sregs2 *from)
 {
 	struct cpu_state *s = &vcpu->cpu->state;
 
-	if (!is_valid(vcpu, from) || vcpu_set_apic_base(vcpu, from->apic_base) < 0)
+	if (!is_valid(vcpu, from) || vcpu_set_apic_base(vcpu, from->apic_base, true) < 0)
 		return -EINVAL;
 	if (vcpu_is_protected(vcpu))
 		return 0;

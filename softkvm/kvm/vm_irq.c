@@ -216,27 +216,28 @@ static long irqfd(struct vm *vm, struct call *call, uint64_t arg)
 
 	if (r < 0)
 		return r;
-	if (!chip || config.flags & ~(uint32_t)(KVM_IRQFD_FLAG_DEASSIGN | KVM_IRQFD_FLAG_RESAMPLE))
+	if (!chip)
 		return -EINVAL;
 
-	bool resamples =
-		config.flags & KVM_IRQFD_FLAG_RESAMPLE && !(config.flags & KVM_IRQFD_FLAG_DEASSIGN);
 	autofd event_fd = call_fd(call, (int)config.fd);
-	autofd resample_fd = -1;
+	autofd resample_fd = config.flags & KVM_IRQFD_FLAG_RESAMPLE
+				     ? call_fd(call, (int)config.resamplefd)
+				     : -EBADF;
 
-	if (event_fd < 0)
-		return event_fd;
-	if (resamples) {
-		resample_fd = call_fd(call, (int)config.resamplefd);
-		if (resample_fd < 0)
-			return resample_fd;
-	}
 	return irq_fd(chip, &config, event_fd, resample_fd);
 }
 
 static long ioeventfd(struct vm *vm, struct call *call, uint64_t arg)
 {
-	return ioeventfds_set(vm->ioeventfds, call, arg);
+	struct kvm_ioeventfd config;
+	int r = call_copy_in(call, &config, arg, sizeof(config));
+
+	if (r < 0)
+		return r;
+
+	autofd fd = call_fd(call, config.fd);
+
+	return ioeventfd_set(vm->ioeventfds, &config, fd);
 }
 
 const struct vm_ioctl vm_irq_ioctls[] = {

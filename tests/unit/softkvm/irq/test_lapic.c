@@ -184,7 +184,9 @@ static void test_signals(void **state)
 	assert_int_equal(lapic_take_signal(lapic, &vector), LAPIC_STARTUP);
 	assert_int_equal(vector, 0x9a);
 	assert_int_equal(lapic_peek_signal(lapic), LAPIC_NO_SIGNAL);
-	lapic_set_signal(lapic, LAPIC_STARTUP, 0x77);
+	lapic_set_startup_vector(lapic, 0x77);
+	assert_int_equal(lapic_peek_signal(lapic), LAPIC_NO_SIGNAL);
+	lapic_set_signal(lapic, LAPIC_STARTUP);
 	assert_int_equal(lapic_take_signal(lapic, &vector), LAPIC_STARTUP);
 	assert_int_equal(vector, 0x77);
 }
