@@ -3,24 +3,31 @@
 #include "softkvm/wire.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Waking a CPU of a virtual machine takes some 30 us. */
+#define SPIN_NS	 20000
+#define QUICK_NS 100000
 
 union control {
 	char bytes[CMSG_SPACE(sizeof(int))];
 	struct cmsghdr align;
 };
 
-int wire_send(int sock, const struct wire_message *message, const void *data, int fd)
+int wire_send(int sock, struct wire_message *message, const void *data, int fd)
 {
-	struct iovec iov[2] = {{(void *)message, sizeof(*message)}, {(void *)data, message->len}};
+	struct iovec iov[2] = {{message, sizeof(*message)}, {(void *)data, message->len}};
 	union control control;
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = message->len > 0 ? 2 : 1};
 	int saved = errno;
 	long r;
 
+	message->cpu = (uint16_t)sched_getcpu();
 	if (fd >= 0) {
 		memset(&control, 0, sizeof(control));
 		control.align.cmsg_level = SOL_SOCKET;
@@ -64,7 +71,7 @@ static int take_fds(struct msghdr *msg, int *ret_fd)
 	return n > 1 ? -EBADMSG : 0;
 }
 
-static int receive(int sock, struct wire_packet *ret, int *ret_fd)
+static int receive(int sock, struct wire_packet *ret, int *ret_fd, int flags)
 {
 	struct iovec iov[2] = {{&ret->message, sizeof(ret->message)}, {ret->data, WIRE_DATA_MAX}};
 	union control control;
@@ -79,7 +86,7 @@ static int receive(int sock, struct wire_packet *ret, int *ret_fd)
 	int r;
 
 	do
-		n = syscall(SYS_recvmsg, sock, &msg, MSG_CMSG_CLOEXEC);
+		n = syscall(SYS_recvmsg, sock, &msg, MSG_CMSG_CLOEXEC | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return errno == ECONNRESET ? -EPIPE : -errno;
@@ -94,17 +101,48 @@ static int receive(int sock, struct wire_packet *ret, int *ret_fd)
 	return r;
 }
 
-int wire_receive(int sock, struct wire_packet *ret, int *ret_fd)
+static int receive_safely(int sock, struct wire_packet *ret, int *ret_fd, int flags)
 {
 	int saved = errno;
 	int r;
 
 	*ret_fd = -1;
-	r = receive(sock, ret, ret_fd);
+	r = receive(sock, ret, ret_fd, flags);
 	if (r < 0 && *ret_fd >= 0) {
 		(void)syscall(SYS_close, *ret_fd);
 		*ret_fd = -1;
 	}
 	errno = saved;
+	return r;
+}
+
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+int wire_receive(int sock, struct wire_packet *ret, int *ret_fd, struct wire_pace *pace)
+{
+	int r = receive_safely(sock, ret, ret_fd, 0);
+
+	pace->is_quick = now_ns() - pace->since_ns < QUICK_NS;
+	pace->peer_cpu = ret->message.cpu;
+	return r;
+}
+
+int wire_receive_soon(int sock, struct wire_packet *ret, int *ret_fd, struct wire_pace *pace)
+{
+	int r = -EAGAIN;
+
+	pace->since_ns = now_ns();
+	if (!pace->is_quick || pace->peer_cpu == (uint16_t)sched_getcpu())
+		return r;
+	while (r == -EAGAIN && now_ns() - pace->since_ns < SPIN_NS)
+		r = receive_safely(sock, ret, ret_fd, MSG_DONTWAIT);
+	if (r != -EAGAIN)
+		pace->peer_cpu = ret->message.cpu;
 	return r;
 }

@@ -13,6 +13,7 @@
 #ifndef SOFTKVM_WIRE_H
 #define SOFTKVM_WIRE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,7 +58,8 @@ enum wire_device { WIRE_KVM, WIRE_SEV };
 #define WIRE_WRITABLE 1u
 
 struct wire_message {
-	uint32_t type;
+	uint16_t type;
+	uint16_t cpu;	   /* where the sender runs; filled in by wire_send() */
 	uint32_t len;	   /* of the data */
 	uint64_t sequence; /* the call's number: 1, 2, ... for each connection */
 	int64_t result;
@@ -84,14 +86,27 @@ struct wire_packet {
 };
 
 /*
- * Both keep signal handlers and thread cancellation out of it: they are plain system calls that
- * are repeated on EINTR, allocate nothing and leave errno alone.
+ * Waking a thread on another CPU can take longer than what it is woken for.  Who waits for a
+ * message looks for it some time before he goes to sleep, if that has paid the last time, and if
+ * the other side is not waiting for this very CPU.
+ */
+struct wire_pace {
+	bool is_quick;
+	uint16_t peer_cpu;
+	int64_t since_ns; /* when the wait began */
+};
+
+/*
+ * All keep signal handlers and thread cancellation out of it: they are plain system calls that are
+ * repeated on EINTR, allocate nothing and leave errno alone.
  *
  * send: message->len bytes of data, which may be anybody's memory: -EFAULT.  fd: -1 for none.
- * receive: checked for its length; *ret_fd: -1 if there is none.  -EPIPE: the other side is gone;
+ * receive: waits, checks the length; *ret_fd: -1 if there is none.  -EPIPE: the other side is gone;
  * -EBADMSG: nonsense; -EMFILE: there was a descriptor, but no room for it (the message is good).
+ * receive_soon: does not wait for long: -EAGAIN.  Always followed by one of the others.
  */
-int wire_send(int sock, const struct wire_message *message, const void *data, int fd);
-int wire_receive(int sock, struct wire_packet *ret, int *ret_fd);
+int wire_send(int sock, struct wire_message *message, const void *data, int fd);
+int wire_receive(int sock, struct wire_packet *ret, int *ret_fd, struct wire_pace *pace);
+int wire_receive_soon(int sock, struct wire_packet *ret, int *ret_fd, struct wire_pace *pace);
 
 #endif

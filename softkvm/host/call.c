@@ -93,7 +93,7 @@ static long question(struct call *call, struct wire_message *message, const void
 	message->sequence = call->sequence;
 	if (wire_send(connection->watch.fd, message, data, -1) < 0)
 		return hang_up(connection);
-	r = wire_receive(connection->watch.fd, &connection->answer, ret_fd);
+	r = connection_receive(connection, &connection->answer, ret_fd);
 	if (r == -EMFILE)
 		return -ENFILE;
 	if (r < 0)

@@ -250,6 +250,14 @@ static void serve_call(struct connection *connection, int fd)
 	}
 }
 
+int connection_receive(struct connection *connection, struct wire_packet *ret, int *ret_fd)
+{
+	int r = wire_receive_soon(connection->watch.fd, ret, ret_fd, &connection->pace);
+
+	return r == -EAGAIN ? wire_receive(connection->watch.fd, ret, ret_fd, &connection->pace)
+			    : r;
+}
+
 static void *serve(void *opaque)
 {
 	struct connection *connection = opaque;
@@ -258,7 +266,7 @@ static void *serve(void *opaque)
 
 	while (!atomic_load(&connection->killed)) {
 		autofd fd = -1;
-		int r = wire_receive(connection->watch.fd, &connection->request, &fd);
+		int r = connection_receive(connection, &connection->request, &fd);
 
 		if (r == -EMFILE) {
 			struct call call;

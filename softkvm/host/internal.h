@@ -87,6 +87,7 @@ struct connection {
 	void (*notify)(void *opaque);
 	void *opaque;
 
+	struct wire_pace pace;
 	struct wire_packet request, answer;
 	struct wire_packet reply; /* grows while the call is served */
 };
@@ -136,6 +137,7 @@ void monitor_listen(struct connections *all);
 /* connection.c */
 void connection_accept(struct watch *listener, uint32_t events);
 void connection_kill(struct connection *connection);
+int connection_receive(struct connection *connection, struct wire_packet *ret, int *ret_fd);
 /* Free those whose thread has ended. */
 void connection_reap(struct connections *all);
 struct client *client_put(struct client *client);

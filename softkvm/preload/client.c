@@ -222,8 +222,11 @@ static long converse(struct client *client, struct wire_message *message, const 
 	if (r == -EBADF)
 		return r;
 	while (r == 0) {
-		wait_for_host(client);
-		r = wire_receive(link->fd, &link->packet, ret_fd);
+		r = wire_receive_soon(link->fd, &link->packet, ret_fd, &link->pace);
+		if (r == -EAGAIN) {
+			wait_for_host(client);
+			r = wire_receive(link->fd, &link->packet, ret_fd, &link->pace);
+		}
 		if (link->packet.message.type == WIRE_REPLY &&
 		    link->packet.message.sequence == client->sequence) {
 			if (r == 0)

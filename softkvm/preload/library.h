@@ -30,6 +30,7 @@ struct link {
 	pid_t tid;
 	bool is_temporary;
 	uint64_t sequence;
+	struct wire_pace pace;
 	const void *frame; /* stack of the call that is under way, NULL if none is */
 	struct wire_packet packet;
 };
