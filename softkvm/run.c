@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -80,7 +81,8 @@ static int listen_unnamed(int *ret_listener, int *ret_inode)
 		return -errno;
 	(void)snprintf(path, sizeof(path), "%s/s", directory);
 	listener = run_listen(path);
-	if (listener >= 0)
+	/* For a program that changes its user ID later; nobody else finds the way to it. */
+	if (listener >= 0 && chmod(path, 0666) == 0)
 		inode = open(path, O_PATH | O_CLOEXEC);
 	if (listener >= 0 && inode < 0)
 		listener = -errno;

@@ -12,8 +12,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -38,7 +40,9 @@ struct process {
 static struct {
 	struct process *process;
 	struct link *links;
-	struct sockaddr_un host;
+	char path[PATH_MAX]; /* of the host's socket */
+	int door;	     /* the socket's inode: good even if the path has become inaccessible */
+	struct stat door_identity;
 	pthread_key_t key;
 	bool is_active;
 } library;
@@ -163,6 +167,35 @@ static void know_process(void)
 	process->is_known = true;
 }
 
+static void open_door(void)
+{
+	kernel_sigset mask;
+
+	library_lock(&mask);
+	if (!library_is_same_file(library.door, &library.door_identity)) {
+		library.door = library_move_high((int)library_syscall(
+			SYS_openat, AT_FDCWD, (long)library.path, O_PATH | O_CLOEXEC, 0, 0, 0));
+		(void)library_fstat(library.door, &library.door_identity);
+	}
+	library_unlock(&mask);
+}
+
+static int connect_to_host(int fd)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	long r;
+
+	open_door();
+	if (library.door < 0)
+		return library.door;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/thread-self/fd/%d",
+		       library.door);
+	do
+		r = library_syscall(SYS_connect, fd, (long)&address, sizeof(address), 0, 0, 0);
+	while (r == -EINTR);
+	return (int)r;
+}
+
 static int link_connect(struct link *link)
 {
 	int fd = library_move_high((int)library_syscall(SYS_socket, AF_UNIX,
@@ -173,10 +206,7 @@ static int link_connect(struct link *link)
 		return fd;
 	link->fd = fd;
 	(void)library_fstat(fd, &link->identity);
-	do
-		r = library_syscall(SYS_connect, fd, (long)&library.host, sizeof(library.host), 0,
-				    0, 0);
-	while (r == -EINTR);
+	r = connect_to_host(fd);
 	if (r == 0)
 		r = client_greet(link, &link->interrupt_fd);
 	if (r < 0)
@@ -299,10 +329,10 @@ static __attribute__((constructor)) void library_start(void)
 {
 	const char *path = getenv(WIRE_SOCKET_ENV);
 
-	if (!path || path[0] == '\0' || strlen(path) >= sizeof(library.host.sun_path))
+	if (!path || path[0] == '\0' || strlen(path) >= sizeof(library.path))
 		return;
-	library.host.sun_family = AF_UNIX;
-	(void)strcpy(library.host.sun_path, path);
+	(void)strcpy(library.path, path);
+	library.door = -1;
 	library.process = mmap(NULL, sizeof(*library.process), PROT_READ | PROT_WRITE,
 			       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (library.process == MAP_FAILED ||
