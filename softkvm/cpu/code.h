@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* code.h - the page of instructions that RIP is in, for run.c; see decode.c */
+/* code.h - the page of instructions that RIP is in, for run.c; see code.c */
 #ifndef SOFTKVM_CPU_CODE_H
 #define SOFTKVM_CPU_CODE_H
 

@@ -168,7 +168,7 @@ struct cpu {
 	} unknown;
 
 	struct tlb *tlb;   /* translate.c */
-	struct code *code; /* decode.c */
+	struct code *code; /* code.c */
 	struct {
 		uint8_t vector;
 		bool has_error;

@@ -8,6 +8,8 @@
  * 64-bit mode has those, and decoded instructions are kept per mode, so that it need not be asked.
  */
 #include "alu.h"
+#include "tlb.h"
+#include "translate.h"
 
 enum source { FROM_GPR, FROM_IMMEDIATE, FROM_MEMORY };
 
@@ -34,14 +36,37 @@ static always_inline enum cpu_result find_memory(struct cpu *cpu, const struct i
 	return cpu_linear(cpu, insn->segment, offset_of(cpu, insn), size, is_write, ret);
 }
 
+static always_inline enum cpu_result load_linear(struct cpu *cpu, uint64_t linear, unsigned size,
+						 uint64_t *ret)
+{
+	const uint8_t *direct =
+		tlb_direct(cpu, linear, size, tlb_right(tlb_privilege(cpu), TLB_READ));
+
+	*ret = 0;
+	if (!direct)
+		return cpu_load(cpu, linear, ret, size);
+	guest_read(ret, direct, size);
+	return CPU_NEXT;
+}
+
+static always_inline enum cpu_result store_linear(struct cpu *cpu, uint64_t linear, unsigned size,
+						  uint64_t value)
+{
+	uint8_t *direct = tlb_direct(cpu, linear, size, tlb_right(tlb_privilege(cpu), TLB_WRITE));
+
+	if (!direct)
+		return cpu_store(cpu, linear, &value, size);
+	guest_write(direct, &value, size);
+	return CPU_NEXT;
+}
+
 static always_inline enum cpu_result load(struct cpu *cpu, const struct insn *insn, unsigned size,
 					  uint64_t *ret)
 {
 	uint64_t linear;
 	enum cpu_result result = find_memory(cpu, insn, size, false, &linear);
 
-	*ret = 0;
-	return result == CPU_NEXT ? cpu_load(cpu, linear, ret, size) : result;
+	return result == CPU_NEXT ? load_linear(cpu, linear, size, ret) : result;
 }
 
 static always_inline enum cpu_result store(struct cpu *cpu, const struct insn *insn, unsigned size,
@@ -50,7 +75,7 @@ static always_inline enum cpu_result store(struct cpu *cpu, const struct insn *i
 	uint64_t linear;
 	enum cpu_result result = find_memory(cpu, insn, size, true, &linear);
 
-	return result == CPU_NEXT ? cpu_store(cpu, linear, &value, size) : result;
+	return result == CPU_NEXT ? store_linear(cpu, linear, size, value) : result;
 }
 
 static always_inline uint64_t get_gpr(const struct cpu *cpu, unsigned reg, unsigned size)
@@ -291,7 +316,7 @@ static always_inline enum cpu_result push_8(struct cpu *cpu, uint64_t value)
 	enum cpu_result result = cpu_linear(cpu, SS, rsp, 8, true, &linear);
 
 	if (result == CPU_NEXT)
-		result = cpu_store(cpu, linear, &value, 8);
+		result = store_linear(cpu, linear, 8, value);
 	if (result == CPU_NEXT)
 		cpu->state.gpr[RSP] = rsp;
 	return result;
@@ -302,7 +327,7 @@ static always_inline enum cpu_result load_stack(struct cpu *cpu, uint64_t *ret)
 	uint64_t linear;
 	enum cpu_result result = cpu_linear(cpu, SS, cpu->state.gpr[RSP], 8, false, &linear);
 
-	return result == CPU_NEXT ? cpu_load(cpu, linear, ret, 8) : result;
+	return result == CPU_NEXT ? load_linear(cpu, linear, 8, ret) : result;
 }
 
 static enum cpu_result push_gpr_8(struct cpu *cpu, const struct insn *insn)

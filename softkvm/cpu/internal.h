@@ -2,7 +2,7 @@
 /*
  * internal.h - how the parts of the interpreter work together
  *
- * decode.c	finds the instruction at RIP in a cache, or has Zydis decode it
+ * code.c	finds the instruction at RIP in a cache, or has decode.c make it of bytes
  * run.c	the loop: what an instruction leads to
  * integer.c ...	carry out instructions: system.c, vector.c and others are like it
  * translate.c	linear addresses: paging, TLB, loads and stores
@@ -105,9 +105,9 @@ exec_fn *vector_find(const ZydisDecodedInstruction *decoded);  /* vector.c, also
 /* fast.c: a special function instead, or NULL. */
 exec_fn *fast_find(const struct insn *insn);
 
-/* decode.c: the instruction at RIP.  CPU_NEXT, or why not (#PF, #GP, #UD, ABANDONED, UNKNOWN). */
+/* code.c: the instruction at RIP.  CPU_NEXT, or why not (#PF, #GP, #UD, ABANDONED, UNKNOWN). */
 enum cpu_result cpu_fetch(struct cpu *cpu, const struct insn **ret);
-/* Fills in cpu->unknown with the instruction at RIP. */
+/* decode.c: fills in cpu->unknown with the instruction at RIP. */
 void cpu_describe_unknown(struct cpu *cpu);
 
 /*
@@ -129,7 +129,7 @@ enum cpu_result cpu_probe_store(struct cpu *cpu, uint64_t linear, unsigned len);
 enum cpu_result cpu_modify(struct cpu *cpu, uint64_t linear, unsigned len, bool locked,
 			   bool (*modify)(void *opaque, const void *old, void *ret_new),
 			   void *opaque);
-/* The bytes at RIP's linear address up to the end of the page or max, for decode.c; *ret is good
+/* The bytes at RIP's linear address up to the end of the page or max, for code.c; *ret is good
  * until the next cpu_flush().  *ret_page: the page they are in, which is stored to by this CPU only
  * after code_written(). */
 enum cpu_result cpu_fetch_page(struct cpu *cpu, uint64_t linear, struct cpu_page *ret_page);
@@ -142,7 +142,7 @@ void tlb_flush_page(struct cpu *cpu, uint64_t linear);
 struct tlb *tlb_new(void);
 struct tlb *tlb_free(struct tlb *tlb);
 
-/* decode.c: this CPU has written into a page that instructions were decoded from. */
+/* code.c: this CPU has written into a page that instructions were decoded from. */
 void code_written(struct cpu *cpu, const uint8_t *page_data, unsigned offset, unsigned len);
 /*
  * Compare before use whether bytes are still those that were decoded, and look RIP up anew.  For

@@ -2,7 +2,7 @@
 /*
  * run.c - a CPU's life, and the loop that interprets
  *
- * An instruction is found (decode.c), carried out by its function, and what that returns decides
+ * An instruction is found (code.c), carried out by its function, and what that returns decides
  * what comes next.  Whatever is not so before most instructions (attention, an interrupt window
  * that is waited for, single-stepping, an interrupt shadow) is looked at together, in one
  * condition, and then taken care of in a slower step.

@@ -9,9 +9,8 @@
  * A part is a stretch of memory that can be accessed directly, within a page of each operand, or
  * one element: at the border of a page, in MMIO, where it faults, when single-stepping.
  */
-#include <string.h>
-
 #include "alu.h"
+#include "translate.h"
 
 struct string_access {
 	uint8_t segment, reg;
@@ -122,10 +121,10 @@ static uint8_t *find_stretch(struct cpu *cpu, const struct insn *insn, struct st
 static void copy(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
 {
 	if (to <= from || to >= from + n * size)
-		memmove(to, from, n * size);
+		guest_write(to, from, (unsigned)n * size);
 	else
 		for (uint64_t i = 0; i < n; i++)
-			memmove(to + i * size, from + i * size, size);
+			guest_write(to + i * size, from + i * size, size);
 }
 
 /* How many were moved at once. */
@@ -174,11 +173,8 @@ static uint64_t store_stretch(struct cpu *cpu, const struct insn *insn)
 
 	if (!to)
 		return 0;
-	if (size == 1)
-		memset(to, (uint8_t)cpu->state.gpr[RAX], n);
-	else
-		for (uint64_t i = 0; i < n; i++)
-			memcpy(to + i * size, &cpu->state.gpr[RAX], size);
+	for (uint64_t i = 0; i < n; i++)
+		guest_write(to + i * size, &cpu->state.gpr[RAX], size);
 	return n;
 }
 
@@ -225,7 +221,7 @@ static uint64_t element(const uint8_t *data, uint64_t i, unsigned size)
 {
 	uint64_t value = 0;
 
-	memcpy(&value, data + i * size, size);
+	guest_read(&value, data + i * size, size);
 	return value;
 }
 

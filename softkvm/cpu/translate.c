@@ -10,7 +10,7 @@
  * been changed to allow it.  A page may be written through the TLB only if D is set in its entry.
  *
  * Code: pages that instructions were decoded from are remembered by a hash of their place in the
- * host.  No store goes to them directly, all are announced to decode.c first.
+ * host.  No store goes to them directly, all are announced to code.c first.
  */
 #include "translate.h"
 
