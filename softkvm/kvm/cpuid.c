@@ -24,22 +24,22 @@
 	((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
 
 /* Leaf 1 */
-#define ECX_SSE3	 BIT(0)
-#define ECX_PCLMUL	 BIT(1)
-#define ECX_SSSE3	 BIT(9)
-#define ECX_CX16	 BIT(13)
-#define ECX_PCID	 BIT(17)
-#define ECX_SSE41	 BIT(19)
-#define ECX_SSE42	 BIT(20)
-#define ECX_X2APIC	 BIT(21)
-#define ECX_MOVBE	 BIT(22)
-#define ECX_POPCNT	 BIT(23)
-#define ECX_TSC_DEADLINE BIT(24)
-#define ECX_AES		 BIT(25)
-#define ECX_XSAVE	 BIT(26)
-#define ECX_OSXSAVE	 BIT(27)
-#define ECX_AVX		 BIT(28)
-#define ECX_GUEST	 BIT(31)
+#define ECX_SSE3     BIT(0)
+#define ECX_PCLMUL   BIT(1)
+#define ECX_SSSE3    BIT(9)
+#define ECX_CX16     BIT(13)
+#define ECX_PCID     BIT(17)
+#define ECX_SSE41    BIT(19)
+#define ECX_SSE42    BIT(20)
+#define ECX_X2APIC   BIT(21)
+#define ECX_MOVBE    BIT(22)
+#define ECX_POPCNT   BIT(23)
+#define ECX_DEADLINE BIT(24) /* of the APIC timer; the VMM adds it */
+#define ECX_AES	     BIT(25)
+#define ECX_XSAVE    BIT(26)
+#define ECX_OSXSAVE  BIT(27)
+#define ECX_AVX	     BIT(28)
+#define ECX_GUEST    BIT(31)
 /* FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, MTRR, PGE, MCA, CMOV, PAT, FXSR; 0x80000001 too */
 #define EDX_COMMON                                                                                 \
 	(BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |          \
@@ -55,6 +55,7 @@
 #define EBX_SMEP     BIT(7)
 #define EBX_BMI2     BIT(8)
 #define EBX_ERMS     BIT(9)
+#define EBX_ADX	     BIT(19)
 #define EBX_SMAP     BIT(20)
 #define ECX_UMIP     BIT(2)
 #define ECX_LA57     BIT(16)
@@ -80,81 +81,54 @@
 #define PHYSICAL_BITS 48u
 #define LINEAR_BITS   57u
 
+/* Up to the header, and with the upper halves of YMM (APM volume 2, 11.5.3). */
+#define XSAVE_LEN_SSE (512u + 64u)
+#define XSAVE_LEN_AVX (XSAVE_LEN_SSE + 256u)
+#define XCR0_AVX      4u
+
 #define LEAF_XSAVE	0xdu
 #define LEAF_ENCRYPTION 0x8000001fu
 
-static const struct kvm_cpuid_entry2 model[] = {
-	{0,
-	 0,
-	 0,
-	 LEAF_XSAVE,
-	 CHARS('A', 'u', 't', 'h'),
-	 CHARS('c', 'A', 'M', 'D'),
-	 CHARS('e', 'n', 't', 'i'),
-	 {0}},
-	{1,
-	 0,
-	 0,
-	 SIGNATURE,
-	 1u << 16 /* CPU */ | 8u << 8 /* CLFLUSH: 64 bytes */,
+#define WITHOUT_SUBLEAF -1
+
+struct row {
+	uint32_t leaf;
+	int subleaf;
+	uint32_t eax, ebx, ecx, edx;
+};
+
+#define VENDOR CHARS('A', 'u', 't', 'h'), CHARS('c', 'A', 'M', 'D'), CHARS('e', 'n', 't', 'i')
+
+static const struct row model[] = {
+	{0, WITHOUT_SUBLEAF, LEAF_XSAVE, VENDOR},
+	/* one CPU; CLFLUSH of 64 bytes */
+	{1, WITHOUT_SUBLEAF, SIGNATURE, 1u << 16 | 8u << 8,
 	 ECX_SSE3 | ECX_SSSE3 | ECX_CX16 | ECX_PCID | ECX_SSE41 | ECX_SSE42 | ECX_X2APIC |
-		 ECX_MOVBE | ECX_POPCNT | ECX_PCLMUL | ECX_AES | ECX_XSAVE | ECX_AVX | ECX_GUEST,
-	 EDX_COMMON | EDX_SEP | EDX_CLFLUSH | EDX_SSE | EDX_SSE2,
-	 {0}},
-	/* the APIC timer runs always */
-	{6, 0, 0, BIT(2), 0, 0, 0, {0}},
-	{7,
-	 0,
-	 KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
-	 0,
-	 EBX_FSGSBASE | EBX_BMI1 | EBX_AVX2 | EBX_SMEP | EBX_BMI2 | EBX_ERMS | EBX_SMAP,
-	 ECX_UMIP | ECX_LA57,
-	 0,
-	 {0}},
+		 ECX_MOVBE | ECX_POPCNT | ECX_XSAVE | ECX_AVX | ECX_GUEST,
+	 EDX_COMMON | EDX_SEP | EDX_CLFLUSH | EDX_SSE | EDX_SSE2},
+	/* the APIC's timer runs always */
+	{6, WITHOUT_SUBLEAF, BIT(2), 0, 0, 0},
+	{7, 0, 0,
+	 EBX_FSGSBASE | EBX_BMI1 | EBX_AVX2 | EBX_SMEP | EBX_BMI2 | EBX_ERMS | EBX_ADX | EBX_SMAP,
+	 ECX_UMIP | ECX_LA57, 0},
 	/* topology: one thread; the VMM's to say more */
-	{0xb, 0, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, 0, 1, 1u << 8, 0, {0}},
-	/* x87, SSE and AVX: 512 + 64 + 256 bytes */
-	{LEAF_XSAVE, 0, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, XCR0_X87_SSE_AVX, 832, 832, 0, {0}},
-	{LEAF_XSAVE, 1, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, EAX_XSAVEOPT | EAX_XSAVEC, 0, 0, 0, {0}},
-	{LEAF_XSAVE, 2, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, 256, 576, 0, 0, {0}},
+	{0xb, 0, 0, 1, 1u << 8, 0},
+	{LEAF_XSAVE, 0, XCR0_X87_SSE_AVX, XSAVE_LEN_AVX, XSAVE_LEN_AVX, 0},
+	{LEAF_XSAVE, 1, EAX_XSAVEOPT | EAX_XSAVEC, 0, 0, 0},
+	{LEAF_XSAVE, 2, 256, XSAVE_LEN_SSE, 0, 0},
 	/* Documentation/virt/kvm/x86/cpuid.rst: no paravirtual feature */
-	{0x40000000,
-	 0,
-	 0,
-	 0x40000001,
-	 CHARS('K', 'V', 'M', 'K'),
-	 CHARS('V', 'M', 'K', 'V'),
-	 CHARS('M', 0, 0, 0),
-	 {0}},
-	{0x40000001, 0, 0, 0, 0, 0, 0, {0}},
-	{0x80000000,
-	 0,
-	 0,
-	 LEAF_ENCRYPTION,
-	 CHARS('A', 'u', 't', 'h'),
-	 CHARS('c', 'A', 'M', 'D'),
-	 CHARS('e', 'n', 't', 'i'),
-	 {0}},
-	{0x80000001,
-	 0,
-	 0,
-	 SIGNATURE,
-	 0,
-	 ECX_LAHF | ECX_CR8 | ECX_LZCNT | ECX_PREFETCH,
-	 EDX_COMMON | EDX_SYSCALL | EDX_NX | EDX_1G | EDX_RDTSCP | EDX_LM,
-	 {0}},
-	{0x80000002,
-	 0,
-	 0,
-	 CHARS('s', 'o', 'f', 't'),
-	 CHARS('k', 'v', 'm', ' '),
-	 CHARS('v', 'i', 'r', 't'),
-	 CHARS('u', 'a', 'l', ' '),
-	 {0}},
-	{0x80000003, 0, 0, CHARS('C', 'P', 'U', 0), 0, 0, 0, {0}},
-	{0x80000004, 0, 0, 0, 0, 0, 0, {0}},
-	{0x80000007, 0, 0, 0, 0, 0, EDX_CONSTANT_TSC, {0}},
-	{0x80000008, 0, 0, LINEAR_BITS << 8 | PHYSICAL_BITS, 0, 0, 0, {0}},
+	{0x40000000, WITHOUT_SUBLEAF, 0x40000001, CHARS('K', 'V', 'M', 'K'),
+	 CHARS('V', 'M', 'K', 'V'), CHARS('M', 0, 0, 0)},
+	{0x40000001, WITHOUT_SUBLEAF, 0, 0, 0, 0},
+	{0x80000000, WITHOUT_SUBLEAF, LEAF_ENCRYPTION, VENDOR},
+	{0x80000001, WITHOUT_SUBLEAF, SIGNATURE, 0, ECX_LAHF | ECX_CR8 | ECX_LZCNT | ECX_PREFETCH,
+	 EDX_COMMON | EDX_SYSCALL | EDX_NX | EDX_1G | EDX_RDTSCP | EDX_LM},
+	{0x80000002, WITHOUT_SUBLEAF, CHARS('s', 'o', 'f', 't'), CHARS('k', 'v', 'm', ' '),
+	 CHARS('v', 'i', 'r', 't'), CHARS('u', 'a', 'l', ' ')},
+	{0x80000003, WITHOUT_SUBLEAF, CHARS('C', 'P', 'U', 0), 0, 0, 0},
+	{0x80000004, WITHOUT_SUBLEAF, 0, 0, 0, 0},
+	{0x80000007, WITHOUT_SUBLEAF, 0, 0, 0, EDX_CONSTANT_TSC},
+	{0x80000008, WITHOUT_SUBLEAF, LINEAR_BITS << 8 | PHYSICAL_BITS, 0, 0, 0},
 };
 
 unsigned cpuid_model(const struct host *host, struct kvm_cpuid_entry2 ret[CPUID_ENTRIES_MAX])
@@ -162,7 +136,19 @@ unsigned cpuid_model(const struct host *host, struct kvm_cpuid_entry2 ret[CPUID_
 	const struct host_config *config = &host->config;
 	unsigned n = ARRAY_SIZE(model);
 
-	memcpy(ret, model, sizeof(model));
+	for (unsigned i = 0; i < n; i++) {
+		bool has_subleaf = model[i].subleaf != WITHOUT_SUBLEAF;
+
+		ret[i] = (struct kvm_cpuid_entry2){
+			.function = model[i].leaf,
+			.index = has_subleaf ? (uint32_t)model[i].subleaf : 0,
+			.flags = has_subleaf ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
+			.eax = model[i].eax,
+			.ebx = model[i].ebx,
+			.ecx = model[i].ecx,
+			.edx = model[i].edx,
+		};
+	}
 	if (!config->sev)
 		return n;
 	/* 15.34.1: C-bit, by which no address is made shorter, and ASIDs */
@@ -221,7 +207,7 @@ static void make_current(const struct vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 		if (!(vcpu_get_apic_base(vcpu) & apic_enabled))
 			e->edx &= ~edx_apic;
 	} else if (e->function == LEAF_XSAVE && e->index == 0 && e->eax) {
-		e->ebx = state->xcr0 & 4 ? 832 : 576;
+		e->ebx = state->xcr0 & XCR0_AVX ? XSAVE_LEN_AVX : XSAVE_LEN_SSE;
 	}
 }
 
@@ -311,9 +297,9 @@ void vcpu_update_features(struct vcpu *vcpu)
 	};
 	if (vcpu->lapic) {
 		const struct lapic_features lapic = {
-			.physical_bits = vcpu->cpu->features.physical_bits,
+			.physical_bits = f->physical_bits,
 			.x2apic = e1->ecx & ECX_X2APIC,
-			.tsc_deadline = e1->ecx & ECX_TSC_DEADLINE,
+			.tsc_deadline = e1->ecx & ECX_DEADLINE,
 		};
 
 		lapic_set_features(vcpu->lapic, &lapic);

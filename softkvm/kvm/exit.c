@@ -88,6 +88,11 @@ static bool is_same(const struct vcpu_access *a, const struct vcpu_access *b)
 /* False: not answered yet.  True: *access is, data included. */
 static bool ask(struct vcpu *vcpu, struct vcpu_access *access)
 {
+	/* It would be memory, if the VMM had some there: nobody's to answer. */
+	if (access->is_mmio && slots_is_fault(vcpu->vm->slots, access->address, access->is_write)) {
+		vcpu->io.is_fault = true;
+		return false;
+	}
 	if (vcpu->io.cursor < vcpu->io.n) {
 		const struct vcpu_access *known = &vcpu->io.access[vcpu->io.cursor];
 
@@ -200,16 +205,11 @@ void vcpu_take_answer(struct vcpu *vcpu)
 
 /* The rest. */
 
-static const uint8_t *key_of(struct vcpu *vcpu, bool encrypted)
-{
-	return encrypted ? sev_vek(vcpu->vm) : NULL;
-}
-
 static void page(void *opaque, uint64_t gpa, bool encrypted, struct cpu_page *ret)
 {
 	struct vcpu *vcpu = opaque;
 
-	slots_page(vcpu->vm->slots, gpa, key_of(vcpu, encrypted), ret);
+	slots_page(vcpu->vm->slots, gpa, encrypted, ret);
 }
 
 static void begin_store(void *opaque, const struct cpu_page *page_stored)

@@ -75,6 +75,9 @@ extern const struct vcpu_ioctl vcpu_regs_ioctls[], vcpu_fpu_ioctls[], vcpu_event
 
 /* run.c */
 long vcpu_run(struct vcpu *vcpu, struct call *call);
+/* Between these the guest's memory may be accessed, with its key; see memory/. */
+void vcpu_enter_memory(struct vcpu *vcpu);
+void vcpu_leave_memory(struct vcpu *vcpu);
 /* Act on INIT and SIPI. */
 void vcpu_accept_signals(struct vcpu *vcpu);
 

@@ -294,11 +294,10 @@ static long translate(struct vcpu *vcpu, struct call *call, uint64_t arg)
 
 	if (r < 0)
 		return r;
-	slots_enter(vcpu->vm->slots);
+	vcpu_enter_memory(vcpu);
 	cpu_flush(vcpu->cpu);
 	t.valid = cpu_translate(vcpu->cpu, t.linear_address, &gpa, &is_writable, &is_user);
-	cpu_flush(vcpu->cpu);
-	slots_leave(vcpu->vm->slots);
+	vcpu_leave_memory(vcpu);
 	t.physical_address = t.valid ? gpa : ~0ull;
 	t.writeable = 1;
 	t.usermode = 0;

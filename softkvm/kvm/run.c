@@ -26,6 +26,7 @@
 #define ROUND 4096
 
 #define RFLAGS_IF (1ull << 9)
+#define CR8_MAX	  15
 
 /* Beside -errno: go on. */
 #define GO_ON 1
@@ -38,6 +39,43 @@ static bool is_es(const struct vcpu *vcpu)
 static uint8_t read_once(const uint8_t *p)
 {
 	return __atomic_load_n(p, __ATOMIC_RELAXED);
+}
+
+/*
+ * Attention is lowered before anything is looked at, so that what happens after is not missed: by
+ * this, and by the kick's own flag.
+ */
+static void lower_attention(struct vcpu *vcpu)
+{
+	(void)pthread_mutex_lock(&vcpu->wait_lock);
+	vcpu->is_kicked = false;
+	atomic_store_explicit(&vcpu->cpu->attention, false, memory_order_release);
+	(void)pthread_mutex_unlock(&vcpu->wait_lock);
+}
+
+void vcpu_enter_memory(struct vcpu *vcpu)
+{
+	const struct vm *vm = vcpu->vm;
+	uint64_t layout;
+
+	lower_attention(vcpu);
+	layout = slots_enter(vm->slots, vm->sev.active ? sev_vek(vm) : NULL);
+	if (layout == vcpu->memory_layout)
+		return;
+	vcpu->memory_layout = layout;
+	cpu_flush(vcpu->cpu);
+}
+
+void vcpu_leave_memory(struct vcpu *vcpu)
+{
+	slots_leave(vcpu->vm->slots);
+}
+
+/* Somebody wants us to look, or to get out of the way. */
+static void attend(struct vcpu *vcpu)
+{
+	vcpu_leave_memory(vcpu);
+	vcpu_enter_memory(vcpu);
 }
 
 /* INIT and SIPI (APM volume 2, 14.1, 16.5).  Of an SEV-ES vCPU they change no register. */
@@ -219,6 +257,8 @@ static int unknown_instruction(struct vcpu *vcpu)
 /* The VMM is asked for what the instruction wants to know. */
 static int exit_access(struct vcpu *vcpu)
 {
+	if (vcpu->io.is_fault)
+		return -EFAULT;
 	if (vcpu->io.is_overflown) {
 		(void)fprintf(stderr,
 			      "softkvm: vCPU %u: at 0x%llx: an instruction with too many accesses "
@@ -324,7 +364,8 @@ static int complete_io(struct vcpu *vcpu)
 	}
 	cpu->window_wanted = false;
 	do {
-		atomic_store_explicit(&cpu->attention, false, memory_order_relaxed);
+		if (atomic_load_explicit(&cpu->attention, memory_order_acquire))
+			attend(vcpu);
 		vcpu->io.cursor = 0;
 		stop = cpu_run(cpu, 1);
 	} while (stop == CPU_STOP_ATTENTION);
@@ -342,42 +383,16 @@ static int run_round(struct vcpu *vcpu)
 	inject(vcpu);
 	vcpu->io.n = 0;
 	vcpu->io.cursor = 0;
-	vcpu->io.is_overflown = false;
+	vcpu->io.is_overflown = vcpu->io.is_fault = false;
 	stop = cpu_run(cpu, ROUND);
 	return handle_stop(vcpu, stop);
-}
-
-static void enter_memory(struct vcpu *vcpu)
-{
-	slots_enter(vcpu->vm->slots);
-	cpu_flush(vcpu->cpu);
-}
-
-static void leave_memory(struct vcpu *vcpu)
-{
-	cpu_flush(vcpu->cpu);
-	slots_leave(vcpu->vm->slots);
-}
-
-/*
- * Attention is lowered before anything is looked at, so that what happens after is not missed.
- * Whoever kicks may want the vCPU to drop pages, too.
- */
-static bool lower_attention(struct vcpu *vcpu)
-{
-	(void)pthread_mutex_lock(&vcpu->wait_lock);
-	vcpu->is_kicked = false;
-	(void)pthread_mutex_unlock(&vcpu->wait_lock);
-	return atomic_exchange_explicit(&vcpu->cpu->attention, false, memory_order_acq_rel);
 }
 
 static int run_guest(struct vcpu *vcpu, struct call *call)
 {
 	for (;;) {
-		if (lower_attention(vcpu)) {
-			leave_memory(vcpu);
-			enter_memory(vcpu);
-		}
+		if (atomic_load_explicit(&vcpu->cpu->attention, memory_order_acquire))
+			attend(vcpu);
 
 		int r = why_leave(vcpu, call);
 
@@ -389,9 +404,9 @@ static int run_guest(struct vcpu *vcpu, struct call *call)
 			lapic_poll(vcpu->lapic);
 		vcpu_accept_signals(vcpu);
 		if (vcpu->mp_state != KVM_MP_STATE_RUNNABLE) {
-			leave_memory(vcpu);
+			vcpu_leave_memory(vcpu);
 			r = block(vcpu, call);
-			enter_memory(vcpu);
+			vcpu_enter_memory(vcpu);
 		} else {
 			r = run_round(vcpu);
 		}
@@ -419,13 +434,16 @@ static int run_loaded(struct vcpu *vcpu, struct call *call)
 {
 	int r;
 
-	enter_memory(vcpu);
+	if (vcpu->vm->sev.active)
+		slots_doubt(vcpu->vm->slots);
+	vcpu_enter_memory(vcpu);
+	cpu_flush(vcpu->cpu); /* the VMM may have written code */
 	r = complete_io(vcpu);
 	if (r == GO_ON && read_once(&vcpu->run->immediate_exit))
 		r = -EINTR;
 	if (r == GO_ON)
 		r = run_guest(vcpu, call);
-	leave_memory(vcpu);
+	vcpu_leave_memory(vcpu);
 	fill_run(vcpu);
 	return r;
 }
@@ -463,17 +481,22 @@ static void kick(void *opaque)
 
 long vcpu_run(struct vcpu *vcpu, struct call *call)
 {
+	uint64_t cr8 = __atomic_load_n(&vcpu->run->cr8, __ATOMIC_RELAXED);
 	struct cpu *cpu = vcpu->cpu;
 	int r;
 
-	if (vcpu->vm->sev.need_init)
+	/* Registers in the run page (KVM_CAP_SYNC_REGS) are not modelled. */
+	if (vcpu->vm->sev.need_init || (!vcpu->lapic && cr8 > CR8_MAX) ||
+	    vcpu->run->kvm_valid_regs || vcpu->run->kvm_dirty_regs)
 		return -EINVAL;
 	vcpu->has_run = true;
+	if (vcpu->has_signal_mask)
+		call_signal_mask(call, vcpu->signal_mask);
 	call_watch(call, &cpu->attention, kick, vcpu);
 	cpu->c_bit = vcpu->vm->sev.active ? C_BIT : 0;
 	cpu->es = is_es(vcpu);
 	if (!vcpu->lapic && !is_es(vcpu))
-		cpu->state.cr8 = vcpu->run->cr8 & 0xf;
+		cpu->state.cr8 = cr8;
 	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
 		r = wait_for_start(vcpu, call);
 	else

@@ -210,6 +210,29 @@ static long run(struct vcpu *vcpu, struct call *call, uint64_t arg)
 	return arg ? -EINVAL : vcpu_run(vcpu, call);
 }
 
+/* api.rst, 4.21. */
+static long set_signal_mask(struct vcpu *vcpu, struct call *call, uint64_t arg)
+{
+	struct kvm_signal_mask head;
+	uint64_t mask;
+	int r;
+
+	vcpu->has_signal_mask = arg && vcpu->has_signal_mask;
+	if (!arg)
+		return 0;
+	r = call_copy_in(call, &head, arg, sizeof(head));
+	if (r < 0)
+		return r;
+	if (head.len != sizeof(mask))
+		return -EINVAL;
+	r = call_copy_in(call, &mask, arg + sizeof(head), sizeof(mask));
+	if (r < 0)
+		return r;
+	vcpu->signal_mask = mask;
+	vcpu->has_signal_mask = true;
+	return 0;
+}
+
 static long set_tsc_khz(struct vcpu *vcpu, struct call *call, uint64_t arg)
 {
 	(void)call;
@@ -271,6 +294,7 @@ static long set_attr(struct vcpu *vcpu, struct call *call, uint64_t arg)
 
 static const struct vcpu_ioctl vcpu_ioctls[] = {
 	{KVM_RUN, run},
+	{KVM_SET_SIGNAL_MASK, set_signal_mask},
 	{KVM_SET_TSC_KHZ, set_tsc_khz},
 	{KVM_GET_TSC_KHZ, get_tsc_khz},
 	{KVM_KVMCLOCK_CTRL, kvmclock_ctrl},

@@ -28,6 +28,16 @@ unsigned long vm_types(const struct host *host)
 	return types;
 }
 
+/* All vCPUs leave memory, and enter it again. */
+static void kick_all(void *opaque)
+{
+	struct vm *vm = opaque;
+	unsigned n = atomic_load_explicit(&vm->n_vcpus, memory_order_acquire);
+
+	for (unsigned i = 0; i < n; i++)
+		vcpu_kick(vm->vcpu[i]);
+}
+
 long vm_create(struct host *host, struct call *call, uint64_t type)
 {
 	if (type >= 8 * sizeof(unsigned long) || !(vm_types(host) & 1ul << type))
@@ -37,7 +47,7 @@ long vm_create(struct host *host, struct call *call, uint64_t type)
 
 	if (!vm)
 		return -ENOMEM;
-	vm->slots = slots_new();
+	vm->slots = slots_new(host->memory_objects, kick_all, vm);
 	vm->ioeventfds = ioeventfds_new();
 	if (!vm->slots || !vm->ioeventfds) {
 		(void)slots_free(vm->slots);

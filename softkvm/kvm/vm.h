@@ -87,6 +87,7 @@ struct vcpu {
 		unsigned cursor;   /* that the instruction has asked for again */
 		bool is_asked;	   /* the last one is at the VMM */
 		bool is_overflown; /* more than there is room for */
+		bool is_fault;	   /* there is no memory behind a slot */
 		uint64_t rip;
 	} io;
 
@@ -99,7 +100,11 @@ struct vcpu {
 	 * SEV-ES by then; with main since LAUNCH_UPDATE_VMSA. */
 	bool fpu_is_confidential;
 
+	uint64_t memory_layout; /* what is in the TLB is of this */
+
 	bool has_run;
+	bool has_signal_mask; /* KVM_SET_SIGNAL_MASK: for the time of KVM_RUN */
+	uint64_t signal_mask;
 	unsigned n_cpuid;
 	struct kvm_cpuid_entry2 *cpuid;
 	uint64_t apic_base;	     /* without an irqchip */
