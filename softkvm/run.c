@@ -95,15 +95,17 @@ static int listen_unnamed(int *ret_listener, int *ret_inode)
 	return 0;
 }
 
-void run_is_ready(void)
+void run_is_ready(bool keeps_stderr)
 {
 	const pid_t pid = getpid();
 	autofd null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+	/* Who reads what the program writes waits for the last who could write. */
+	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO - keeps_stderr; fd++)
+		(void)dup2(null, fd);
+	(void)!chdir("/");
 	(void)!write(READY_FD, &pid, sizeof(pid));
 	close_fd(READY_FD);
-	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
-		(void)dup2(null, fd);
 }
 
 /* fds end up as LISTENER_FD and what follows, whatever their numbers are now. */
@@ -128,7 +130,7 @@ static _Noreturn void become_host(const struct run_host *host, pid_t program, in
 	int program_fd = (int)syscall(SYS_pidfd_open, program, 0);
 	const int fds[4] = {listener, inode, ready, program_fd};
 
-	if (program_fd < 0 || !arrange(fds) || chdir("/") < 0)
+	if (program_fd < 0 || !arrange(fds))
 		_exit(1);
 	_exit(host->main(host->opaque, LISTENER_FD, PROGRAM_FD));
 }

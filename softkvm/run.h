@@ -3,6 +3,8 @@
 #ifndef SOFTKVM_RUN_H
 #define SOFTKVM_RUN_H
 
+#include <stdbool.h>
+
 /* Becomes the host that listens at listener_fd: sets itself up, calls run_is_ready(), and serves.
  * Its value is the exit code of the process. */
 struct run_host {
@@ -10,8 +12,9 @@ struct run_host {
 	void *opaque;
 };
 
-/* Tell the program that it can begin.  Nothing is written to the terminal from here on. */
-void run_is_ready(void);
+/* Tell the program that it can begin, and leave it the terminal: standard descriptors are /dev/null
+ * from here on, but stderr if it leads somewhere else. */
+void run_is_ready(bool keeps_stderr);
 
 /*
  * Start a host and become argv's program, whose /dev/kvm and /dev/sev it serves through the library

@@ -250,7 +250,7 @@ static int toy_main(void *opaque, int listener_fd, int program_fd)
 	struct host host = {0};
 
 	(void)opaque;
-	run_is_ready();
+	run_is_ready(false);
 	return host_run(&host, &devices, listener_fd, program_fd) < 0 || n_objects != 0;
 }
 
