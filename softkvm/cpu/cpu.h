@@ -149,12 +149,21 @@ enum cpu_stop {
 	CPU_STOP_DEBUG,	    /* reserved for KVM_GUESTDBG */
 };
 
+/* The exit codes of write traps (appendix C): 0x90 and the number of the register, or EFER. */
+enum cpu_trap {
+	CPU_TRAP_EFER = 0x8f,
+	CPU_TRAP_CR0 = 0x90,
+	CPU_TRAP_CR4 = 0x94,
+	CPU_TRAP_CR8 = 0x98
+};
+
 struct cpu {
 	struct cpu_state state;
 	struct cpu_features features; /* after a change: cpu_flush() */
 	uint64_t c_bit;		      /* as a mask; 0: not encrypted */
 	bool es;		      /* SEV-ES: what the hypervisor would have to see raises #VC */
 	uint64_t ghcb;		      /* SEV-ES: MSR 0xc0010130, which the guest has without exit */
+	uint8_t trap;		      /* with CPU_STOP_TRAP, what was written: enum cpu_trap */
 	const struct cpu_ops *ops;
 	void *opaque;
 
