@@ -152,6 +152,40 @@ static always_inline enum cpu_result with_memory(struct cpu *cpu, const struct i
 	return result;
 }
 
+/*
+ * Operand 0 is memory that is read and written.  Not LOCKed, so others may come between; but
+ * whether it can be written is known before it is read, as page faults tell of a write.
+ */
+static always_inline enum cpu_result modify_memory(struct cpu *cpu, const struct insn *insn,
+						   enum operation operation, enum source source,
+						   unsigned size)
+{
+	uint64_t linear, a = 0, b, flags = cpu->state.rflags;
+	enum cpu_result result = find_memory(cpu, insn, size, true, &linear);
+	uint8_t *direct;
+
+	if (result != CPU_NEXT)
+		return result;
+	(void)get_source(cpu, insn, source, size, &b);
+	direct = tlb_direct(cpu, linear, size, tlb_right(tlb_privilege(cpu), TLB_WRITE));
+	if (direct) {
+		guest_read(&a, direct, size);
+		a = operate(&cpu->state.rflags, operation, size, a, b);
+		guest_write(direct, &a, size);
+		return CPU_NEXT;
+	}
+	result = cpu_probe_store(cpu, linear, size);
+	if (result == CPU_NEXT)
+		result = cpu_load(cpu, linear, &a, size);
+	if (result != CPU_NEXT)
+		return result;
+	a = operate(&flags, operation, size, a, b);
+	result = cpu_store(cpu, linear, &a, size);
+	if (result == CPU_NEXT)
+		cpu->state.rflags = flags;
+	return result;
+}
+
 /* What C has no templates for: a function per form. */
 #define FORM(name, does, operation, source, size)                                                  \
 	static enum cpu_result name(struct cpu *cpu, const struct insn *insn)                      \
@@ -167,13 +201,13 @@ static always_inline enum cpu_result with_memory(struct cpu *cpu, const struct i
 	FORM(name##_memory_4, to_gpr, operation, FROM_MEMORY, 4)                                   \
 	FORM(name##_memory_8, to_gpr, operation, FROM_MEMORY, 8)
 
-#define FORMS_WITH_MEMORY(name, operation)                                                         \
-	FORM(name##_gpr_1, with_memory, operation, FROM_GPR, 1)                                    \
-	FORM(name##_gpr_4, with_memory, operation, FROM_GPR, 4)                                    \
-	FORM(name##_gpr_8, with_memory, operation, FROM_GPR, 8)                                    \
-	FORM(name##_immediate_1, with_memory, operation, FROM_IMMEDIATE, 1)                        \
-	FORM(name##_immediate_4, with_memory, operation, FROM_IMMEDIATE, 4)                        \
-	FORM(name##_immediate_8, with_memory, operation, FROM_IMMEDIATE, 8)
+#define FORMS_WITH_MEMORY(name, does, operation)                                                   \
+	FORM(name##_gpr_1, does, operation, FROM_GPR, 1)                                           \
+	FORM(name##_gpr_4, does, operation, FROM_GPR, 4)                                           \
+	FORM(name##_gpr_8, does, operation, FROM_GPR, 8)                                           \
+	FORM(name##_immediate_1, does, operation, FROM_IMMEDIATE, 1)                               \
+	FORM(name##_immediate_4, does, operation, FROM_IMMEDIATE, 4)                               \
+	FORM(name##_immediate_8, does, operation, FROM_IMMEDIATE, 8)
 
 FORMS_TO_GPR(add, DO_ADD)
 FORMS_TO_GPR(or, DO_OR)
@@ -185,9 +219,14 @@ FORMS_TO_GPR(xor, DO_XOR)
 FORMS_TO_GPR(cmp, DO_CMP)
 FORMS_TO_GPR(test, DO_TEST)
 FORMS_TO_GPR(mov, DO_MOV)
-FORMS_WITH_MEMORY(cmp_memory, DO_CMP)
-FORMS_WITH_MEMORY(test_memory, DO_TEST)
-FORMS_WITH_MEMORY(mov_memory, DO_MOV)
+FORMS_WITH_MEMORY(add_memory, modify_memory, DO_ADD)
+FORMS_WITH_MEMORY(or_memory, modify_memory, DO_OR)
+FORMS_WITH_MEMORY(and_memory, modify_memory, DO_AND)
+FORMS_WITH_MEMORY(sub_memory, modify_memory, DO_SUB)
+FORMS_WITH_MEMORY(xor_memory, modify_memory, DO_XOR)
+FORMS_WITH_MEMORY(cmp_memory, with_memory, DO_CMP)
+FORMS_WITH_MEMORY(test_memory, with_memory, DO_TEST)
+FORMS_WITH_MEMORY(mov_memory, with_memory, DO_MOV)
 
 #define ROW_TO_GPR(name)                                                                           \
 	{                                                                                          \
@@ -216,9 +255,10 @@ static exec_fn *binary_form(const struct insn *insn, enum operation operation)
 		[DO_TEST] = ROW_TO_GPR(test), [DO_MOV] = ROW_TO_GPR(mov),
 	};
 	static exec_fn *const memory[][FROM_MEMORY + 1][SIZES] = {
-		[DO_CMP] = ROW_WITH_MEMORY(cmp_memory),
-		[DO_TEST] = ROW_WITH_MEMORY(test_memory),
-		[DO_MOV] = ROW_WITH_MEMORY(mov_memory),
+		[DO_ADD] = ROW_WITH_MEMORY(add_memory),	  [DO_OR] = ROW_WITH_MEMORY(or_memory),
+		[DO_AND] = ROW_WITH_MEMORY(and_memory),	  [DO_SUB] = ROW_WITH_MEMORY(sub_memory),
+		[DO_XOR] = ROW_WITH_MEMORY(xor_memory),	  [DO_CMP] = ROW_WITH_MEMORY(cmp_memory),
+		[DO_TEST] = ROW_WITH_MEMORY(test_memory), [DO_MOV] = ROW_WITH_MEMORY(mov_memory),
 	};
 	static const uint8_t sources[] = {
 		[OPERAND_GPR] = FROM_GPR,
@@ -232,8 +272,7 @@ static exec_fn *binary_form(const struct insn *insn, enum operation operation)
 		return NULL;
 	if (insn->operand[0].kind == OPERAND_GPR)
 		return gpr[operation][sources[kind]][size];
-	if (insn->operand[0].kind == OPERAND_MEMORY &&
-	    operation < sizeof(memory) / sizeof(memory[0]))
+	if (insn->operand[0].kind == OPERAND_MEMORY)
 		return memory[operation][sources[kind]][size];
 	return NULL;
 }

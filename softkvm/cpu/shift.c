@@ -114,28 +114,35 @@ static uint64_t compute_rcr(struct modification *m, uint64_t old)
 	return old;
 }
 
-/* By more than the size, which 16 bits permit, the result is undefined. */
+/*
+ * SHLD, SHRD.  By more than the size, which 16 bits permit, the result is undefined; processors
+ * shift the source in once more and clear CF.
+ */
 static uint64_t compute_shld(struct modification *m, uint64_t old)
 {
-	unsigned bits = 8 * m->size, count = m->count;
-	uint64_t value;
+	unsigned bits = 8 * m->size;
+	bool again = m->count > bits;
+	unsigned count = again ? m->count - bits : m->count;
+	uint64_t upper = again ? m->source : old, value;
 
-	if (count == 0 || count > bits)
+	if (count == 0)
 		return old;
-	value = old << count | m->source >> (bits - count);
-	return finish_shift(m, value, old >> (bits - count) & 1,
+	value = upper << count | m->source >> (bits - count);
+	return finish_shift(m, value, !again && (old >> (bits - count) & 1),
 			    top_bit(value, m->size) != top_bit(old, m->size));
 }
 
 static uint64_t compute_shrd(struct modification *m, uint64_t old)
 {
-	unsigned bits = 8 * m->size, count = m->count;
-	uint64_t value;
+	unsigned bits = 8 * m->size;
+	bool again = m->count > bits;
+	unsigned count = again ? m->count - bits : m->count;
+	uint64_t lower = again ? m->source : old, value;
 
-	if (count == 0 || count > bits)
+	if (count == 0)
 		return old;
-	value = old >> count | m->source << (bits - count);
-	return finish_shift(m, value, old >> (count - 1) & 1,
+	value = lower >> count | m->source << (bits - count);
+	return finish_shift(m, value, !again && (old >> (count - 1) & 1),
 			    top_bit(value, m->size) != top_bit(old, m->size));
 }
 
