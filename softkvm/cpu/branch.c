@@ -5,15 +5,9 @@
  * Where an instruction pops, and can fault after that, RSP is put back.
  */
 #include "alu.h"
+#include "descriptor.h"
 
 #define LEVEL_MASK 31u /* of ENTER */
-
-static bool is_canonical(const struct cpu *cpu, uint64_t address)
-{
-	unsigned unused = cpu->state.cr4 & CR4_LA57 ? 7 : 16;
-
-	return (uint64_t)((int64_t)(address << unused) >> unused) == address;
-}
 
 /* Of the instruction's operand size. */
 static bool is_target(const struct cpu *cpu, const struct insn *insn, uint64_t target)
@@ -29,11 +23,6 @@ static enum cpu_result jump(struct cpu *cpu, const struct insn *insn, uint64_t t
 		return cpu_gp(cpu, 0);
 	cpu->state.rip = zero_extend(target, insn->operand_size);
 	return CPU_JUMPED;
-}
-
-static uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
-{
-	return zero_extend(cpu->state.rip + insn->length, is_64bit(cpu) ? 8 : 4);
 }
 
 static enum cpu_result jump_relative(struct cpu *cpu, const struct insn *insn)
@@ -97,13 +86,6 @@ static enum cpu_result exec_call(struct cpu *cpu, const struct insn *insn)
 	if (result == CPU_NEXT)
 		result = cpu_push(cpu, next_rip(cpu, insn), insn->operand_size);
 	return result == CPU_NEXT ? jump(cpu, insn, target) : result;
-}
-
-static unsigned stack_size(const struct cpu *cpu)
-{
-	if (is_64bit(cpu))
-		return 8;
-	return cpu->state.segment[SS].attributes & SEGMENT_DB ? 4 : 2;
 }
 
 static void add_rsp(struct cpu *cpu, uint64_t n)
@@ -179,15 +161,10 @@ static enum cpu_result exec_popa(struct cpu *cpu, const struct insn *insn)
 	return CPU_NEXT;
 }
 
-static unsigned iopl(const struct cpu *cpu)
-{
-	return (unsigned)((cpu->state.rflags & FLAG_IOPL) / (FLAG_IOPL / 3));
-}
-
 /* Virtual-8086 mode emulates flags with IOPL below 3; CR4.VME is not offered. */
 static bool may_touch_flags(const struct cpu *cpu)
 {
-	return !(cpu->state.rflags & FLAG_VM) || iopl(cpu) == 3;
+	return !(cpu->state.rflags & FLAG_VM) || iopl_of(cpu) == 3;
 }
 
 static enum cpu_result exec_pushf(struct cpu *cpu, const struct insn *insn)
@@ -206,7 +183,7 @@ static enum cpu_result exec_popf(struct cpu *cpu, const struct insn *insn)
 		return cpu_gp(cpu, 0);
 	if (cpu->state.cpl == 0)
 		changeable |= FLAG_IOPL;
-	if (cpu->state.cpl <= iopl(cpu))
+	if (cpu->state.cpl <= iopl_of(cpu))
 		changeable |= FLAG_IF;
 
 	enum cpu_result result = cpu_pop(cpu, &value, insn->operand_size);

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "descriptor.h"
 #include "paging.h"
 #include "tlb.h"
 
@@ -478,8 +479,13 @@ enum cpu_result cpu_fetch_page(struct cpu *cpu, uint64_t linear, struct cpu_page
 	uint16_t right = tlb_right(tlb_privilege(cpu), TLB_EXECUTE);
 
 	if (!is_hit(entry, linear, right)) {
-		enum cpu_result result = fill(cpu, linear, right, entry);
+		enum cpu_result result = CPU_NEXT;
 
+		/* SYSRET and running off the end lead there. */
+		if (is_64bit(cpu) && !is_canonical(cpu, linear))
+			result = cpu_gp(cpu, 0);
+		if (result == CPU_NEXT)
+			result = fill(cpu, linear, right, entry);
 		if (result != CPU_NEXT)
 			return result;
 	}
