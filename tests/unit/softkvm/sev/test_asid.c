@@ -4,6 +4,12 @@
 
 #include "fixture.h"
 
+/* So that it is ASIDs that there are too few of. */
+static int setup_ranges(void **state)
+{
+	return setup_as(state, &(struct host_config){.sev_capacity = 100, .sev_es_capacity = 100});
+}
+
 static int setup_without_es(void **state)
 {
 	return setup_as(state, &(struct host_config){.max_asid = 3, .min_sev_asid = 1});
@@ -42,17 +48,16 @@ static void test_ranges(void **state)
 	struct fixture *f = *state;
 	struct vm *vm[MAX_ASID + 1];
 
-	for (uint32_t i = MIN_SEV_ASID; i <= MAX_ASID; i++) {
-		vm[i] = init(f, KVM_SEV_INIT, 0);
-		assert_int_equal(vm[i]->sev.asid, i);
-	}
-	vm_close(init(f, KVM_SEV_INIT, -EBUSY));
 	for (uint32_t i = 1; i < MIN_SEV_ASID; i++) {
 		vm[i] = init(f, KVM_SEV_ES_INIT, 0);
 		assert_int_equal(vm[i]->sev.asid, i);
 	}
 	vm_close(init(f, KVM_SEV_ES_INIT, -EBUSY));
-	assert_int_equal(n_commands(f->m, PSP_DF_FLUSH), 0);
+	for (uint32_t i = MIN_SEV_ASID; i <= MAX_ASID; i++) {
+		vm[i] = init(f, KVM_SEV_INIT, 0);
+		assert_int_equal(vm[i]->sev.asid, i);
+	}
+	vm_close(init(f, KVM_SEV_INIT, -EBUSY));
 	assert_int_equal(sev_host_usage(f->m->host.sev, "/", true), MIN_SEV_ASID - 1);
 	/* Given back, of which only the right kind helps. */
 	vm_close(vm[MIN_SEV_ASID + 2]);
@@ -75,6 +80,9 @@ static void test_lazy(void **state)
 
 			assert_int_equal(vm->sev.asid, i);
 			assert_int_equal(n_commands(f->m, PSP_DF_FLUSH), round);
+			/* No key of whoever was there before. */
+			assert_memory_equal(sev_vek(vm), psp_vek(f->m->host.sev->psp, i),
+					    PSP_KEY_LEN);
 			vm_close(vm);
 		}
 	}
@@ -211,7 +219,7 @@ static void test_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_ranges, setup),
+		CASE(test_ranges, setup_ranges),
 		CASE(test_lazy, setup),
 		CASE(test_failed_flush, setup),
 		CASE(test_failed_init_gives_back, setup),

@@ -335,6 +335,8 @@ static void test_source_is_dead(void **state)
 	assert_int_equal(move_vm(&f->call, target, source), 0);
 	assert_true(source->dead);
 	assert_false(target->dead);
+	assert_int_equal(source->sev.asid, 0);
+	assert_int_equal(source->sev.handle, 0);
 	assert_null(sev_vek(source));
 	assert_non_null(sev_vek(target));
 	assert_int_equal(move_vm(&f->call, other, source), -EINVAL);
@@ -527,11 +529,13 @@ static void test_without_quirks(void **state)
 	assert_int_equal(op(&f->call, source, 22, params, NULL), 0);
 	assert_int_equal(op(&f->call, source, KVM_SEV_LAUNCH_START, &start, NULL), 0);
 	source->sev.ap_jump_table = 0x1000;
+	source->sev.vmsa_features = 0x20;
 	assert_int_equal(move_vm(&f->call, target, source), 0);
 	close_in(&f->call, 0);
 	assert_false(target->sev.need_init);
 	assert_int_equal(target->sev.ghcb_version, 2);
 	assert_int_equal(target->sev.ap_jump_table, 0x1000);
+	assert_int_equal(target->sev.vmsa_features, 0x20);
 	assert_int_equal(guest_status(&f->call, target).handle, start.handle);
 	vm_close(source);
 	vm_close(target);

@@ -353,10 +353,13 @@ static void command_both(struct race *race)
 {
 	struct kvm_sev_launch_update_data data = {.uaddr = (uintptr_t)race->m->memory[0],
 						  .len = 16};
+	struct kvm_sev_dbg dbg = {.src_uaddr = (uintptr_t)race->m->memory[0],
+				  .dst_uaddr = (uintptr_t)race->m->memory[0] + PAGE,
+				  .len = 16};
 
 	race->right_result =
 		op(&race->right_call, race->b, KVM_SEV_LAUNCH_UPDATE_DATA, &data, NULL);
-	(void)guest_status(&race->right_call, race->c);
+	assert_int_equal(op(&race->right_call, race->c, KVM_SEV_DBG_DECRYPT, &dbg, NULL), 0);
 }
 
 static void check_commands(struct race *race)
@@ -371,6 +374,42 @@ static void test_commands(void **state)
 {
 	(void)state;
 	run(&(struct scenario){prepare_mirror, move_left, command_both, check_commands});
+}
+
+/* Guests of two clients come and go: the firmware, ASIDs, which are used again, and accounts. */
+
+static void prepare_nothing(struct race *race)
+{
+	race->a = race->b = NULL;
+}
+
+static void come_and_go(struct call *call, struct vm *(*make)(struct call *call, unsigned n_vcpus))
+{
+	struct vm *vm = make(call, 1);
+
+	(void)guest_status(call, vm);
+	vm_close(vm);
+}
+
+static void come_and_go_left(struct race *race)
+{
+	come_and_go(&race->left_call, sev_vm);
+}
+
+static void come_and_go_right(struct race *race)
+{
+	come_and_go(&race->right_call, es_vm);
+}
+
+static void check_gone(struct race *race)
+{
+	assert_int_equal(race->m->n_vms, 0);
+}
+
+static void test_come_and_go(void **state)
+{
+	(void)state;
+	run(&(struct scenario){prepare_nothing, come_and_go_left, come_and_go_right, check_gone});
 }
 
 /* sev_migrate_tests: test_sev_migrate_locking() */
@@ -426,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_destroy_mirror),
 		cmocka_unit_test(test_close_owner),
 		cmocka_unit_test(test_commands),
+		cmocka_unit_test(test_come_and_go),
 		cmocka_unit_test(test_circle),
 	};
 
