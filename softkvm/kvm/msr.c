@@ -172,7 +172,7 @@ static bool get_special(struct vcpu *vcpu, uint32_t index, bool is_host, uint64_
 		*ret = 0;
 		return !vcpu->lapic || lapic_rdmsr(vcpu->lapic, index, ret);
 	case MSR_GHCB:
-		*ret = vcpu->sev.ghcb;
+		*ret = vcpu->cpu->ghcb;
 		return vcpu->vm->sev.es;
 	case MSR_SEV_STATUS:
 		*ret = SEV_STATUS_SEV | (vcpu->vm->sev.es ? SEV_STATUS_ES : 0);
@@ -220,7 +220,7 @@ static bool set_special(struct vcpu *vcpu, uint32_t index, bool is_host, uint64_
 		return !vcpu->lapic || lapic_wrmsr(vcpu->lapic, index, value);
 	case MSR_GHCB:
 		if (vcpu->vm->sev.es)
-			vcpu->sev.ghcb = value;
+			vcpu->cpu->ghcb = value;
 		return vcpu->vm->sev.es;
 	default:
 		ok = is_x2apic(index) && !is_host && vcpu->lapic &&

@@ -90,8 +90,7 @@ void vcpu_accept_signals(struct vcpu *vcpu)
 		case LAPIC_NO_SIGNAL:
 			return;
 		case LAPIC_INIT:
-			if (!vcpu_is_protected(vcpu))
-				cpu_init_signal(state);
+			cpu_init_signal(sev_es_kvm_state(vcpu));
 			lapic_init_signal(vcpu->lapic);
 			vcpu_tpr_to_cr8(vcpu);
 			vcpu->io.n = 0;
@@ -104,7 +103,7 @@ void vcpu_accept_signals(struct vcpu *vcpu)
 			if (vcpu->mp_state != KVM_MP_STATE_INIT_RECEIVED)
 				break;
 			if (is_es(vcpu))
-				(void)sev_es_startup(vcpu);
+				sev_es_startup(vcpu);
 			else
 				cpu_startup(state, vector);
 			vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
@@ -380,6 +379,8 @@ static int run_round(struct vcpu *vcpu)
 	struct cpu *cpu = vcpu->cpu;
 	enum cpu_stop stop;
 
+	if (is_es(vcpu))
+		sev_es_resume(vcpu);
 	inject(vcpu);
 	vcpu->io.n = 0;
 	vcpu->io.cursor = 0;

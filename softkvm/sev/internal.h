@@ -11,6 +11,8 @@
  * region.c	pinned memory
  * mirror.c	VMs that share a context; move.c: a context changes its VM
  * destroy.c	the end of a context
+ * vmsa.c	the encrypted state of an SEV-ES vCPU; es.c: its execution
+ * ghcb.c	what the guest asks for: by a page, ghcb_io.c, or by an MSR, ghcb_msr.c
  *
  * Locks, after vm->lock and vcpu->lock: asids.lock, asids.deactivate, firmware_lock; accounts.lock;
  * mirror_lock.  None of these is held while anything is asked of a client.
@@ -210,7 +212,32 @@ void sev_unlink_mirror(struct vm *mirror);
 
 /* What LAUNCH_UPDATE_VMSA measures; -EINVAL: the vCPU is being debugged. */
 int vmsa_build(struct vcpu *vcpu, uint8_t ret[4096]);
-/* The rest of struct sev_vcpu goes with the context. */
+/* The guest's state from its VMSA and back; what is not in there stays as it is.  False: VMRUN
+ * fails. */
+bool vmsa_load(struct vcpu *vcpu, struct cpu_state *state);
+void vmsa_store(struct vcpu *vcpu, const struct cpu_state *state);
+/* All of struct sev_vcpu goes with the context, but what KVM_RUN had asked the VMM for. */
 void sev_vcpu_move(struct vcpu *target, struct vcpu *source);
+
+/*
+ * ghcb.c, ghcb_msr.c, ghcb_io.c: with KVM's copies in cpu->state.  1: the guest goes on, 0: the VMM
+ * is to see run->exit_reason, or -errno.
+ */
+int ghcb_serve(struct vcpu *vcpu);
+/* What main says that it can: SEV-SNP, and vCPUs of it made by the guest (56421, 4.1.15). */
+#define GHCB_FEATURES 3u
+int ghcb_serve_msr(struct vcpu *vcpu);
+int ghcb_hold(struct vcpu *vcpu, enum sev_hold hold);
+int ghcb_terminate(struct vcpu *vcpu);
+int ghcb_error(struct vcpu *vcpu, uint64_t reason);
+/* The answer goes to the guest's page, unless there is none. */
+void ghcb_unmap(struct vcpu *vcpu);
+/* SEV_INFO, which the MSR is after reset, too. */
+uint64_t ghcb_info(const struct vcpu *vcpu);
+
+int ghcb_port(struct vcpu *vcpu);
+int ghcb_mmio(struct vcpu *vcpu, bool is_write);
+/* The VMM has done what it was asked for. */
+int ghcb_continue(struct vcpu *vcpu);
 
 #endif

@@ -26,6 +26,9 @@ struct sev_host;
 struct vcpu;
 struct vm;
 
+/* CPUID 0x8000001f, EBX[5:0]: where the EPYCs of today have it. */
+#define SEV_C_BIT 51
+
 struct sev_region {
 	struct sev_region *next;
 	uint64_t uaddr, size; /* what UNREG_REGION must quote */
@@ -40,7 +43,8 @@ struct sev_vm {
 	uint32_t asid, handle;
 	int fd; /* number of /dev/sev in the client, as KVM stores it */
 	uint64_t pages_locked;
-	uint64_t vmsa_features, ap_jump_table;
+	uint64_t vmsa_features;
+	_Atomic uint64_t ap_jump_table; /* by any vCPU */
 	unsigned ghcb_version;
 	struct sev_region *regions; /* in the order of their registration */
 	char *cgroup;		    /* charged; NULL: none */
@@ -51,19 +55,45 @@ struct sev_vm {
 	struct vm *next_mirror, **mirror_link;
 };
 
+/* An access of a guest's through its GHCB, which takes several steps, or exits to the VMM. */
+struct sev_io {
+	enum { SEV_IO_NONE, SEV_IO_PORT, SEV_IO_STRING, SEV_IO_MMIO } kind;
+	bool is_write;
+	uint8_t size; /* of an element */
+	uint16_t port;
+	uint64_t gpa;
+	uint32_t len, done, step; /* step: what the VMM is asked for */
+	uint32_t value;		  /* SEV_IO_PORT has no other place for it */
+};
+
+/* A VMGEXIT with a page: from there to the next entry, when the guest gets its answer. */
+struct sev_ghcb {
+	bool is_mapped;
+	uint64_t gpa;
+	uint8_t valid[16]; /* the page's bitmap, as it was */
+	uint64_t exit_code, info_1, info_2;
+	uint64_t ret_info_1, ret_info_2;
+	struct {
+		uint64_t gpa;
+		uint8_t *data; /* a copy of it; NULL: none */
+		uint32_t len;
+		bool goes_back;
+	} scratch;
+	struct sev_io io;
+};
+
+/* How a vCPU waits for SIPI. */
+enum sev_hold { SEV_HOLD_NONE, SEV_HOLD_EVENT, SEV_HOLD_MSR };
+
 struct sev_vcpu {
 	bool is_protected;     /* the VMSA is encrypted: guest_state_protected */
 	uint8_t *vmsa;	       /* 4096 bytes of the host's, encrypted if is_protected; NULL: none */
 	uint64_t vmsa_address; /* system-physical, for the tweak */
-	uint64_t ghcb;	       /* MSR 0xc0010130 */
-	uint8_t valid_bitmap[16];
-	bool ghcb_in_use; /* between VMGEXIT and the next entry */
 	bool received_first_sipi;
-	uint64_t sw_scratch;
-	uint8_t *scratch;
-	uint32_t scratch_len;
-	bool scratch_sync, scratch_free;
-	uint8_t ap_reset_hold;
+	enum sev_hold hold;
+	bool is_loaded;		 /* cpu->state is the guest's, other is KVM's: see es.c */
+	struct cpu_state *other; /* if it has a VMSA */
+	struct sev_ghcb ghcb;
 };
 
 /* NULL and errno: the fuses cannot be read, or ASIDs make no sense. */
@@ -94,14 +124,21 @@ void sev_vcpu_destroy(struct vcpu *vcpu);
 int sev_vcpu_create(struct vcpu *vcpu); /* an ES VM's vCPU gets its VMSA page */
 
 /*
- * SEV-ES execution (es.c).  enter: finish the VMGEXIT before, load the VMSA into cpu->state.  0; or
- * what KVM_RUN returns.  leave: the other way round, KVM's own copies come back.  vmgexit: serve
- * one; true: run->exit_reason is set and the VMM is to see it.
+ * SEV-ES execution (es.c).
+ *
+ * enter: the VMM has answered, if it was asked; the VMSA is in cpu->state.  1, or what KVM_RUN
+ * returns without running the guest.  Then, until leave, cpu->state is the guest's.
+ * resume: just before the guest goes on, whenever it may have been out.
+ * vmgexit: serve one; *ret_to_user: run->exit_reason is set, the VMM is to see it.
  */
 int sev_es_enter(struct vcpu *vcpu);
 void sev_es_leave(struct vcpu *vcpu);
+void sev_es_resume(struct vcpu *vcpu);
 int sev_es_vmgexit(struct vcpu *vcpu, bool *ret_to_user);
 void sev_es_trap(struct vcpu *vcpu);	/* CPU_STOP_TRAP: KVM's copies of CR0, CR4, CR8, EFER */
-bool sev_es_startup(struct vcpu *vcpu); /* SIPI: true, if the vCPU now runs */
+void sev_es_startup(struct vcpu *vcpu); /* SIPI: the vCPU runs */
+/* What KVM has of the registers: of other vCPUs than SEV-ES ones, and while they do not run, those
+ * in cpu->state. */
+struct cpu_state *sev_es_kvm_state(struct vcpu *vcpu);
 
 #endif
