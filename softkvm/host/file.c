@@ -145,15 +145,18 @@ void file_close(struct file *file)
 	struct connections *all = file->all;
 	struct file **at;
 
+	pthread_mutex_lock(&all->lock);
+	for (at = bucket(all, file->inode); *at != file; at = &(*at)->next)
+		;
+	*at = file->next;
+	pthread_mutex_unlock(&all->lock);
+
 	monitor_remove(all, &file->watch);
 	file->watch.fd = close_fd(file->watch.fd);
 	file_uncount(all, file->client);
 	file->client = client_put(file->client);
 
 	pthread_mutex_lock(&all->lock);
-	for (at = bucket(all, file->inode); *at != file; at = &(*at)->next)
-		;
-	*at = file->next;
 	file->next = all->reap;
 	all->reap = file;
 	pthread_cond_signal(&all->reap_more);

@@ -7,9 +7,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -252,6 +254,11 @@ static int errno_of(int r)
 	return r < 0 ? errno : 0;
 }
 
+static int clone_main(void *opaque)
+{
+	return ioctl(*(int *)opaque, TOY_MM) == 0 ? 42 : errno;
+}
+
 static void test_fork(void **state)
 {
 	(void)state;
@@ -277,11 +284,21 @@ static void test_fork(void **state)
 		_exit(errno_of(ioctl(fd, TOY_MM)) == EIO ? 42 : 1);
 	assert_child(child, 42);
 	assert_int_equal(ioctl(fd, TOY_MM), 0);
+}
 
-	/* The same address space: it is the kernel who says so. */
-	child = vfork();
-	if (child == 0)
-		_exit(ioctl(fd, TOY_MM) == 0 ? 42 : errno);
+/* The same address space, as after vfork(): it is the kernel who says so. */
+static void test_shared_memory(void **state)
+{
+	(void)state;
+	static _Alignas(16) char stack[65536];
+	autofd fd = toy();
+	pid_t child;
+
+	/* ThreadSanitizer cannot bear it. */
+	if (dlsym(RTLD_DEFAULT, "__tsan_init"))
+		skip();
+	assert_int_equal(ioctl(fd, TOY_MM), 0);
+	child = clone(clone_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, &fd);
 	assert_child(child, 42);
 	assert_int_equal(ioctl(fd, TOY_MM), 0);
 }
@@ -665,12 +682,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_open),	    cmocka_unit_test(test_ioctl),
 		cmocka_unit_test(test_copies),	    cmocka_unit_test(test_objects),
 		cmocka_unit_test(test_mmap),	    cmocka_unit_test(test_signal),
-		cmocka_unit_test(test_fork),	    cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_descriptors), cmocka_unit_test(test_exec),
-		cmocka_unit_test(test_passing),	    cmocka_unit_test(test_killed),
-		cmocka_unit_test(test_handlers),    cmocka_unit_test(test_signal_mask),
-		cmocka_unit_test(test_share),	    cmocka_unit_test(test_process),
-		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_fork),	    cmocka_unit_test(test_shared_memory),
+		cmocka_unit_test(test_threads),	    cmocka_unit_test(test_descriptors),
+		cmocka_unit_test(test_exec),	    cmocka_unit_test(test_passing),
+		cmocka_unit_test(test_killed),	    cmocka_unit_test(test_handlers),
+		cmocka_unit_test(test_signal_mask), cmocka_unit_test(test_share),
+		cmocka_unit_test(test_process),	    cmocka_unit_test(test_stopped),
 	};
 
 	if (!getenv("SOFTKVM_SOCKET"))

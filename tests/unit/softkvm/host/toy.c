@@ -17,7 +17,7 @@
 
 struct toy {
 	struct object object;
-	struct mm *mm;
+	struct mm *_Atomic mm;
 	pthread_mutex_t lock;
 	pthread_cond_t stopped;
 	_Atomic bool flag;
@@ -157,12 +157,20 @@ static long twice(struct call *call, uint64_t arg)
 
 static struct object *toy_new(struct host *host, struct mm *mm);
 
+/* That of the first call. */
+static void remember_mm(struct toy *toy, struct call *call)
+{
+	struct mm *none = NULL, *mine = mm_get(call_mm(call));
+
+	if (!atomic_compare_exchange_strong(&toy->mm, &none, mine))
+		mm_put(mine);
+}
+
 static long toy_ioctl(struct object *object, struct call *call, unsigned request, uint64_t arg)
 {
 	struct toy *toy = (struct toy *)object;
 
-	if (!toy->mm)
-		toy->mm = mm_get(call_mm(call));
+	remember_mm(toy, call);
 	switch (request) {
 	case TOY_SUM:
 		return sum(call, arg);
@@ -258,7 +266,10 @@ _Noreturn void toy_run(const char *preload, char **argv)
 {
 	const struct run_host host = {toy_main, NULL};
 	const char *what;
-	int r = run_program(&host, preload, argv, &what);
+	int r;
+
+	argv[0] = "/proc/self/exe";
+	r = run_program(&host, preload, argv, &what);
 
 	(void)fprintf(stderr, "cannot %s: %s\n", what, strerror(-r));
 	exit(1);

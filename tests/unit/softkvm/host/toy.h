@@ -31,7 +31,7 @@ struct toy_memory {
 
 #define TOY_MMAP_SIZE 8192
 
-/* Never returns: becomes the program of argv on a toy host. */
+/* Never returns: becomes this program again, with these arguments, on a toy host. */
 _Noreturn void toy_run(const char *preload, char **argv);
 
 #endif
