@@ -239,17 +239,18 @@ static int emulation_failed(struct vcpu *vcpu, const void *bytes, unsigned len)
 	return 0;
 }
 
+/* Code that is not in memory at all has no bytes, and is a guest's mistake, not ours. */
 static int unknown_instruction(struct vcpu *vcpu)
 {
 	const struct cpu *cpu = vcpu->cpu;
 	char hex[2 * sizeof(cpu->unknown.bytes) + 1] = "";
 	unsigned len = cpu->unknown.len;
 
-	len = len < sizeof(cpu->unknown.bytes) ? len : sizeof(cpu->unknown.bytes);
 	for (unsigned i = 0; i < len; i++)
 		(void)snprintf(hex + 2 * i, 3, "%02x", cpu->unknown.bytes[i]);
-	(void)fprintf(stderr, "softkvm: vCPU %u: at 0x%llx: unknown instruction %s (%s)\n",
-		      vcpu->id, (unsigned long long)cpu->state.rip, cpu->unknown.text, hex);
+	if (len > 0)
+		(void)fprintf(stderr, "softkvm: vCPU %u: at 0x%llx: unknown instruction %s (%s)\n",
+			      vcpu->id, (unsigned long long)cpu->state.rip, cpu->unknown.text, hex);
 	return emulation_failed(vcpu, cpu->unknown.bytes, len);
 }
 
