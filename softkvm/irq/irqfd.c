@@ -15,7 +15,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
-#define STOP UINT64_MAX /* no eventfd's identity */
+#define STOP	   UINT64_MAX /* no eventfd's identity */
+#define IRQFDS_MAX GSIS_MAX
 
 struct irqfd {
 	struct irqfd *next;
@@ -150,21 +151,23 @@ static bool is_resampled(const struct irqchip *chip, uint32_t gsi)
 	return false;
 }
 
-static bool is_watched(const struct irqchip *chip, uint64_t identity)
+/* The kernel forgets an irqfd whose eventfd is closed, here it lives on in our duplicate: one who
+ * opens and closes them must not take all descriptors there are. */
+static int may_watch(const struct irqchip *chip, uint64_t identity)
 {
-	for (const struct irqfd *irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next)
+	unsigned n = 0;
+
+	for (const struct irqfd *irqfd = chip->irqfds.first; irqfd; irqfd = irqfd->next, n++)
 		if (irqfd->identity == identity)
-			return true;
-	return false;
+			return -EBUSY;
+	return n < IRQFDS_MAX ? 0 : -EMFILE;
 }
 
 /* Takes irqfd over. */
 static int insert(struct irqchip *chip, struct irqfd *irqfd)
 {
-	int r = 0;
+	int r = may_watch(chip, irqfd->identity);
 
-	if (is_watched(chip, irqfd->identity))
-		r = -EBUSY;
 	if (!r && chip->irqfds.epoll < 0)
 		r = start_thread(chip);
 	if (!r)
