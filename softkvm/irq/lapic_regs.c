@@ -21,6 +21,7 @@
 #define ICR_ASSERT	 0x04000u
 #define ICR_LEVEL	 0x08000u
 #define ICR_SHORTHAND	 0xc0000u
+#define ICR_RESERVED	 0xfff32000u /* 16.13, of an x2APIC */
 
 static bool is_readable(const struct lapic *lapic, unsigned offset)
 {
@@ -260,6 +261,8 @@ static bool write_x2apic(struct lapic *lapic, uint32_t msr, uint64_t value)
 	if (msr < MSR_X2APIC || msr > MSR_X2APIC_LAST || !lapic_is_x2apic(lapic))
 		return false;
 	if (offset == APIC_ICR) {
+		if (value & ICR_RESERVED)
+			return false;
 		value &= ~(uint64_t)ICR_BUSY;
 		send_ipi(lapic, (uint32_t)value, value >> 32);
 		lapic_set_reg(lapic, APIC_ICR, (uint32_t)value);

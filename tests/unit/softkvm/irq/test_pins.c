@@ -324,7 +324,8 @@ static void test_msi(void **state)
 	assert_int_equal(irq_send_msi(machine->chip, MSI_ADDRESS | 6 << 12 | 0xc, 0x45), 1);
 	assert_int_equal(lapic_pending(machine->lapic[1]), -1);
 	assert_interrupt(machine->lapic[2], 0x45);
-	assert_int_equal(irq_send_msi(machine->chip, MSI_ADDRESS | 9 << 12, 0x42), -1);
+	/* Nobody is there, which KVM says of a broadcast only. */
+	assert_int_equal(irq_send_msi(machine->chip, MSI_ADDRESS | 9 << 12, 0x42), 0);
 	apic_write(machine->lapic[1], APIC_SPIV, 0xff);
 	assert_int_equal(irq_send_msi(machine->chip, MSI_ADDRESS | 1 << 12, 0x42), 0);
 	assert_int_equal(irq_send_msi(machine->chip, MSI_ADDRESS | 1 << 12, 0x400), 1);

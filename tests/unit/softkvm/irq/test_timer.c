@@ -103,7 +103,10 @@ static void test_tsc_deadline(void **state)
 	assert_true(lapic_wrmsr(lapic, MSR_DEADLINE, 5)); /* in another mode it is ignored */
 	assert_true(lapic_rdmsr(lapic, MSR_DEADLINE, &value));
 	assert_int_equal(value, 0);
+	start(lapic, TIMER_ONE_SHOT, DIVIDE_BY_1, 1000);
 	apic_write(lapic, APIC_LVT_TIMER, LVT_TSC_DEADLINE);
+	assert_int_equal(apic_read(lapic, APIC_INITIAL_COUNT), 0);
+	assert_true(lapic_deadline(lapic) == UINT64_MAX);
 	apic_write(lapic, APIC_INITIAL_COUNT, 1000);
 	assert_int_equal(apic_read(lapic, APIC_INITIAL_COUNT), 0);
 	assert_true(lapic_wrmsr(lapic, MSR_DEADLINE, machine->tsc + 20000000));
