@@ -159,6 +159,8 @@ static void test_lowest_priority(void **state)
 	assert_no_interrupts(machine);
 	apic_write(machine->lapic[0], APIC_ICR, ICR_OTHERS | ICR_LOW | 0x49);
 	assert_interrupt(machine->lapic[3], 0x49);
+	apic_ipi(machine->lapic[0], 0, ICR_LOGICAL | ICR_LOW | 0x49);
+	assert_no_interrupts(machine);
 	/* To everybody it is to everybody. */
 	apic_ipi(machine->lapic[0], 0xff, ICR_LOW | 0x48);
 	assert_interrupt(machine->lapic[0], 0x48);
@@ -228,8 +230,11 @@ static void test_base(void **state)
 	assert_int_equal(value, 0xffffffff);
 	assert_int_equal(lapic_set_base(lapic, 0xfee00000), 0);
 	assert_int_equal(lapic_set_base(lapic, 0xfee00c00), -EINVAL);
-	apic_ipi(machine->lapic[0], 3, DELIVER_NMI << 8);
-	assert_false(lapic_take_nmi(lapic));
+	assert_int_equal(lapic_set_base(machine->lapic[2], 0xfee00000), 0);
+	apic_ipi(machine->lapic[0], 2, DELIVER_NMI << 8);
+	apic_write(machine->lapic[0], APIC_ICR, ICR_OTHERS | DELIVER_NMI << 8);
+	assert_false(lapic_take_nmi(machine->lapic[2]));
+	assert_true(lapic_take_nmi(machine->lapic[1]));
 	assert_int_equal(lapic_host_set_base(lapic, 0xfee00c00), 0);
 	assert_int_equal(lapic_host_set_base(lapic, 0xfee00800), 0);
 	assert_int_equal(apic_read(lapic, APIC_ID), 3u << 24);
