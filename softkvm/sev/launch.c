@@ -5,6 +5,8 @@
 
 #include "softkvm/sev/internal.h"
 
+#define HUGE_PAGE (2u << 20)
+
 int sev_start(struct sev_op *op, uint32_t number, struct psp_cmd_start *c, uint32_t *handle,
 	      const void *params, size_t len)
 {
@@ -59,6 +61,24 @@ int sev_launch_start(struct sev_op *op)
 	return sev_start(op, PSP_LAUNCH_START, &c, &params.handle, &params, sizeof(params));
 }
 
+/* Not all at once: other clients want the firmware, too, and have to wait for huge pages only. */
+static int update_stretch(struct sev_op *op, const struct pinned_stretch *stretch)
+{
+	int err = 0;
+
+	for (uint64_t done = 0; err == 0 && done < stretch->len; done += HUGE_PAGE) {
+		uint64_t left = stretch->len - done;
+		struct psp_cmd_range c = {
+			.handle = op->vm->sev.handle,
+			.address = stretch->address + done,
+			.len = left < HUGE_PAGE ? (uint32_t)left : HUGE_PAGE,
+		};
+
+		err = sev_op_firmware(op, PSP_LAUNCH_UPDATE_DATA, &c);
+	}
+	return err;
+}
+
 int sev_launch_update_data(struct sev_op *op)
 {
 	struct kvm_sev_launch_update_data params;
@@ -72,15 +92,8 @@ int sev_launch_update_data(struct sev_op *op)
 		err = sev_pin(op->call, op->vm, params.uaddr, params.len, true, &pinned);
 	if (err < 0)
 		return err;
-	for (unsigned i = 0; err == 0 && i < pinned->n; i++) {
-		struct psp_cmd_range c = {
-			.handle = op->vm->sev.handle,
-			.address = pinned->stretch[i].address,
-			.len = (uint32_t)pinned->stretch[i].len,
-		};
-
-		err = sev_op_firmware(op, PSP_LAUNCH_UPDATE_DATA, &c);
-	}
+	for (unsigned i = 0; err == 0 && i < pinned->n; i++)
+		err = update_stretch(op, &pinned->stretch[i]);
 	memory_unpin(pinned);
 	sev_doubt(op->vm);
 	return err;

@@ -105,8 +105,8 @@ static struct machine *of_objects(struct memory_objects *objects)
 
 static uint64_t address_of_page(const struct machine *m, uint64_t page)
 {
-	/* An odd number of pages away from its neighbours. */
-	return MEMORY_ADDRESS + (m->is_fragmented ? page * 3 % (MEMORY_LEN / PAGE) : page) * PAGE;
+	/* Five pages away from its neighbours. */
+	return MEMORY_ADDRESS + (m->is_fragmented ? page * 5 % (MEMORY_LEN / PAGE) : page) * PAGE;
 }
 
 static uint8_t *page_at(struct machine *m, uint64_t address)

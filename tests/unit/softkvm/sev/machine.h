@@ -22,7 +22,7 @@
 #include "softkvm/sev/internal.h"
 
 #define PAGE	     4096u
-#define MEMORY_LEN   (64 * PAGE)
+#define MEMORY_LEN   (768 * PAGE)
 #define MAX_ASID     15
 #define MIN_SEV_ASID 6 /* 1 to 5 are for SEV-ES */
 #define N_FDS	     32

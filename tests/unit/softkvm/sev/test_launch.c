@@ -250,6 +250,22 @@ static void test_update_data(void **state)
 	vm_close(vm);
 }
 
+static void test_update_much_data(void **state)
+{
+	struct fixture *f = *state;
+	struct vm *vm = sev_vm(&f->call, 1);
+	struct kvm_sev_launch_update_data data = {.uaddr = (uintptr_t)f->m->memory[0],
+						  .len = MEMORY_LEN - 16};
+	uint8_t *zeros = calloc(1, MEMORY_LEN);
+
+	assert_int_equal(op(&f->call, vm, KVM_SEV_LAUNCH_UPDATE_DATA, &data, NULL), 0);
+	assert_int_equal(n_commands(f->m, PSP_LAUNCH_UPDATE_DATA), 2);
+	memory_cipher(sev_vek(vm), 0x100000000, f->m->memory[0], MEMORY_LEN - 16, false);
+	assert_memory_equal(f->m->memory[0], zeros, MEMORY_LEN);
+	free(zeros);
+	vm_close(vm);
+}
+
 static void test_update_vmsa(void **state)
 {
 	struct fixture *f = *state;
@@ -556,6 +572,7 @@ int main(void)
 		CASE(test_start_into_read_only, setup),
 		CASE(test_firmware_that_fails, setup),
 		CASE(test_update_data, setup),
+		CASE(test_update_much_data, setup),
 		CASE(test_update_vmsa, setup),
 		CASE(test_update_vmsa_main, setup_main),
 		CASE(test_measure, setup),
