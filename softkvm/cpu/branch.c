@@ -76,15 +76,29 @@ static enum cpu_result exec_loop(struct cpu *cpu, const struct insn *insn)
 	return result;
 }
 
+/* Would a store of len bytes at what is to be RSP fault? */
+static enum cpu_result probe_stack(struct cpu *cpu, uint64_t top, unsigned len)
+{
+	uint64_t linear;
+	enum cpu_result result =
+		cpu_linear(cpu, SS, zero_extend(top, stack_size(cpu)), len, true, &linear);
+
+	return result == CPU_NEXT ? cpu_probe_store(cpu, linear, len) : result;
+}
+
+/* Faults of the stack come before those of the target; with these nothing is pushed. */
 static enum cpu_result exec_call(struct cpu *cpu, const struct insn *insn)
 {
+	unsigned size = insn->operand_size;
 	uint64_t target;
 	enum cpu_result result = find_target(cpu, insn, &target);
 
+	if (result == CPU_NEXT)
+		result = probe_stack(cpu, cpu->state.gpr[RSP] - size, size);
 	if (result == CPU_NEXT && !is_target(cpu, insn, target))
 		return cpu_gp(cpu, 0);
 	if (result == CPU_NEXT)
-		result = cpu_push(cpu, next_rip(cpu, insn), insn->operand_size);
+		result = cpu_push(cpu, next_rip(cpu, insn), size);
 	return result == CPU_NEXT ? jump(cpu, insn, target) : result;
 }
 
@@ -217,16 +231,6 @@ static enum cpu_result push_frames(struct cpu *cpu, const struct insn *insn, uin
 	return result;
 }
 
-/* ENTER faults if a store to the new top of the stack would. */
-static enum cpu_result probe_frame(struct cpu *cpu, uint64_t top)
-{
-	uint64_t linear;
-	enum cpu_result result =
-		cpu_linear(cpu, SS, zero_extend(top, stack_size(cpu)), 1, true, &linear);
-
-	return result == CPU_NEXT ? cpu_probe_store(cpu, linear, 1) : result;
-}
-
 static enum cpu_result exec_enter(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t rsp = cpu->state.gpr[RSP];
@@ -235,8 +239,9 @@ static enum cpu_result exec_enter(struct cpu *cpu, const struct insn *insn)
 
 	if (result == CPU_NEXT)
 		result = push_frames(cpu, insn, frame);
+	/* The new top of the stack has to be there. */
 	if (result == CPU_NEXT)
-		result = probe_frame(cpu, cpu->state.gpr[RSP] - insn->immediate);
+		result = probe_stack(cpu, cpu->state.gpr[RSP] - insn->immediate, 1);
 	if (result != CPU_NEXT) {
 		cpu->state.gpr[RSP] = rsp;
 		return result;
