@@ -162,7 +162,7 @@ static enum cpu_result fx_check(struct cpu *cpu, const struct insn *insn, bool i
 	enum cpu_result result = x87_check(cpu, false);
 
 	if (result == CPU_NEXT)
-		result = fx_part(cpu, insn, 0, 1, is_write, &linear);
+		result = fx_part(cpu, insn, 0, 4, is_write, &linear);
 	if (result == CPU_NEXT && linear % 16)
 		return cpu_gp(cpu, 0);
 	if (result == CPU_NEXT)

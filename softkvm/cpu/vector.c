@@ -140,5 +140,13 @@ exec_fn *vector_find(const ZydisDecodedInstruction *decoded)
 		exec = move_find(decoded);
 	if (!exec)
 		exec = permute_find(decoded->mnemonic);
+	if (!exec)
+		exec = float_find(decoded->mnemonic);
+	if (!exec)
+		exec = compare_find(decoded);
+	if (!exec)
+		exec = round_find(decoded->mnemonic);
+	if (!exec)
+		exec = text_find(decoded->mnemonic);
 	return exec ? exec : fpu_find(decoded->mnemonic);
 }

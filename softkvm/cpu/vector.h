@@ -38,6 +38,7 @@ struct ymm {
 #define MXCSR_IE	 0x01u
 #define MXCSR_DE	 0x02u
 #define MXCSR_ZE	 0x04u
+#define MXCSR_OE	 0x08u
 #define MXCSR_UE	 0x10u
 #define MXCSR_PE	 0x20u
 #define MXCSR_MASKS	 0x1f80u
@@ -107,6 +108,10 @@ static inline unsigned first_source(const struct insn *insn)
 exec_fn *lane_find(ZydisMnemonic mnemonic);
 exec_fn *move_find(const ZydisDecodedInstruction *decoded);
 exec_fn *permute_find(ZydisMnemonic mnemonic);
+exec_fn *float_find(ZydisMnemonic mnemonic);
+exec_fn *compare_find(const ZydisDecodedInstruction *decoded);
+exec_fn *round_find(ZydisMnemonic mnemonic);
+exec_fn *text_find(ZydisMnemonic mnemonic);
 exec_fn *fpu_find(ZydisMnemonic mnemonic);
 
 /* fpu.c: what hardware makes of an x87 state that is loaded. */
