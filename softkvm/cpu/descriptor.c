@@ -195,7 +195,7 @@ enum cpu_result cpu_linear_slow(struct cpu *cpu, unsigned segment, uint64_t offs
 
 	if (is_64bit(cpu)) {
 		*ret = offset + (segment >= FS ? cache->base : 0);
-		is_within = is_canonical(cpu, *ret);
+		is_within = is_canonical(cpu, *ret) && is_canonical(cpu, *ret + len - 1);
 	} else {
 		*ret = (uint32_t)(cache->base + offset);
 		is_within = allows(cpu, cache, is_write) && is_within_limit(cache, offset, len);
