@@ -99,7 +99,6 @@ static void drop_instructions(struct code_page *page, unsigned offset, unsigned 
 	unsigned first = offset < INSN_MAX - 1 ? 0 : offset - (INSN_MAX - 1);
 
 	memset(&page->slot[first], 0, (offset + len - first) * sizeof(page->slot[0]));
-	page->crossing_len = 0;
 }
 
 void code_written(struct cpu *cpu, const uint8_t *page_data, unsigned offset, unsigned len)
