@@ -28,6 +28,7 @@ struct irq_ops {
 };
 
 struct irqchip *irqchip_new(const struct irq_ops *ops, void *opaque);
+/* After it nobody is kicked.  LAPICs that are left may be freed, and nothing else. */
 struct irqchip *irqchip_free(struct irqchip *chip);
 
 /* KVM_CREATE_VCPU with an irqchip: APIC ID = vcpu_id, reset state.  LAPIC 0 is the BSP's. */

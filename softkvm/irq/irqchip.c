@@ -60,6 +60,9 @@ struct irqchip *irqchip_free(struct irqchip *chip)
 	if (!chip)
 		return NULL;
 	irqfds_done(chip);
+	for (unsigned i = 0; i < LAPICS_MAX; i++)
+		if (chip->lapic[i])
+			chip->lapic[i]->chip = NULL;
 	free(chip->routing);
 	free(chip->pit);
 	(void)pthread_mutex_destroy(&chip->lock);

@@ -167,9 +167,11 @@ struct lapic *lapic_free(struct lapic *lapic)
 {
 	if (!lapic)
 		return NULL;
-	irq_lock(lapic->chip);
-	lapic->chip->lapic[lapic->index] = NULL;
-	irq_unlock(lapic->chip);
+	if (lapic->chip) {
+		irq_lock(lapic->chip);
+		lapic->chip->lapic[lapic->index] = NULL;
+		irq_unlock(lapic->chip);
+	}
 	free(lapic);
 	return NULL;
 }

@@ -70,9 +70,10 @@ static void vm_release(struct object *object)
 	struct vm *vm = (struct vm *)object;
 
 	sev_vm_destroy(vm);
+	/* Its thread kicks vCPUs. */
+	(void)irqchip_free(vm->irqchip);
 	for (unsigned i = 0; i < vm->n_vcpus; i++)
 		(void)vcpu_free(vm->vcpu[i]);
-	(void)irqchip_free(vm->irqchip);
 	(void)slots_free(vm->slots);
 	(void)ioeventfds_free(vm->ioeventfds);
 	(void)mm_put(vm->mm);

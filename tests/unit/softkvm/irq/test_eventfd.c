@@ -188,6 +188,32 @@ static void test_threads(void **state)
 	close(other);
 }
 
+/* An irqchip that goes away while its eventfds are signalled kicks nobody any more. */
+static void test_end(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK);
+	pthread_t thread;
+
+	(void)state;
+	assert_int_equal(pthread_create(&thread, NULL, signal_often, &fd), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		struct machine *machine;
+		void *made;
+
+		machine_setup(&made);
+		machine = made;
+		ioapic_write_pin(machine, GSI, ENTRY);
+		assert_int_equal(set_irqfd(machine, GSI, 0, fd, -EBADF), 0);
+		sched_yield();
+		machine->chip = irqchip_free(machine->chip);
+		for (unsigned j = 0; j < N_LAPICS; j++)
+			lapic_free(machine->lapic[j]);
+		free(machine);
+	}
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	close(fd);
+}
+
 static int set_ioeventfd(struct ioeventfds *set, uint32_t flags, uint64_t address, uint32_t len,
 			 uint64_t data, int fd)
 {
@@ -291,6 +317,7 @@ int main(void)
 		IRQ_TEST(test_resample),
 		IRQ_TEST(test_irqfd_errors),
 		IRQ_TEST(test_threads),
+		cmocka_unit_test(test_end),
 		cmocka_unit_test(test_ioeventfd),
 		cmocka_unit_test(test_ioeventfd_errors),
 	};
