@@ -18,6 +18,7 @@
 #define CR0_PG	  (1ull << 31)
 #define EFER_LME  (1ull << 8)
 #define EFER_LMA  (1ull << 10)
+#define EFER_SVME (1ull << 12) /* the host's */
 #define VECTOR_GP 13
 
 /* VMEXIT_INVALID, in the 32 bits of a VMCB's exit code that KVM passes on (15.5.1). */
@@ -124,7 +125,8 @@ void sev_es_trap(struct vcpu *vcpu)
 		if (is_paging && (kvm->efer ^ guest->efer) & EFER_LME)
 			refuse(vcpu);
 		else
-			kvm->efer = (guest->efer & ~EFER_LMA) | (kvm->efer & EFER_LMA);
+			kvm->efer =
+				(guest->efer & ~(EFER_LMA | EFER_SVME)) | (kvm->efer & EFER_LMA);
 		break;
 	}
 }

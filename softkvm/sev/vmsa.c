@@ -184,13 +184,16 @@ int vmsa_build(struct vcpu *vcpu, uint8_t ret[4096])
 	return 0;
 }
 
-/* 15.5.1, as far as it is about what the interpreter relies on; XCR0: 15.35.8. */
+/*
+ * 15.5.1, as far as it is about what the interpreter relies on; XCR0: 15.35.8.  EFER is what the
+ * guest has made of it, SVME included.
+ */
 static bool is_consistent(const struct vmsa *vmsa)
 {
 	bool is_long = vmsa->efer & EFER_LME && vmsa->cr0 & CR0_PG;
 
-	return vmsa->efer & EFER_SVME && !(vmsa->cr0 >> 32) && !(vmsa->dr6 >> 32) &&
-	       !(vmsa->dr7 >> 32) && !(~vmsa->cr0 & CR0_CD && vmsa->cr0 & CR0_NW) &&
+	return !(vmsa->cr0 >> 32) && !(vmsa->dr6 >> 32) && !(vmsa->dr7 >> 32) &&
+	       !(~vmsa->cr0 & CR0_CD && vmsa->cr0 & CR0_NW) &&
 	       !(is_long && !(vmsa->cr4 & CR4_PAE)) && !(is_long && !(vmsa->cr0 & CR0_PE)) &&
 	       !(is_long && vmsa->segment[CS].attributes & SEGMENT_L &&
 		 vmsa->segment[CS].attributes & SEGMENT_DB) &&
@@ -218,7 +221,7 @@ bool vmsa_load(struct vcpu *vcpu, struct cpu_state *state)
 	if (is_good) {
 		get_segments(&vmsa, state);
 		each_register(&vmsa, state, get);
-		state->efer = vmsa.efer & ~EFER_SVME;
+		state->efer = vmsa.efer;
 		state->cpl = vmsa.cpl;
 		state->pkru = vmsa.pkru;
 		get_fpu(&vmsa, &state->fpu);
@@ -235,7 +238,7 @@ void vmsa_store(struct vcpu *vcpu, const struct cpu_state *state)
 	decrypt(vcpu, &vmsa);
 	put_segments(&vmsa, state);
 	each_register(&vmsa, &copy, put);
-	vmsa.efer = state->efer | EFER_SVME;
+	vmsa.efer = state->efer;
 	vmsa.cpl = state->cpl;
 	vmsa.pkru = state->pkru;
 	put_fpu(&vmsa, &state->fpu);

@@ -154,6 +154,7 @@ static void test_there_and_back(void **state)
 	assert_int_equal(sev_es_enter(&g->vcpu), 1);
 	assert_int_equal(cpu->state.gpr[RDX], 0x800f12);
 	assert_int_equal(cpu->state.cr0, 0x10);
+	assert_int_equal(cpu->state.efer, 0x1000);
 	assert_int_equal(cpu->state.fpu.mxcsr, 0); /* not launched with it */
 	assert_ptr_equal(sev_es_kvm_state(&g->vcpu), g->vcpu.sev.other);
 	fill(&cpu->state, 5);
@@ -263,7 +264,7 @@ static void test_traps(void **state)
 	kvm = sev_es_kvm_state(&g->vcpu);
 	cpu->state.cr4 = 0x20;
 	cpu->state.cr8 = 9;
-	cpu->state.efer = 0x901;
+	cpu->state.efer = 0x1901;
 	cpu->state.cr0 = 0x80000011;
 	cpu->trap = CPU_TRAP_CR4;
 	sev_es_trap(&g->vcpu);
