@@ -343,6 +343,7 @@ static int handle_stop(struct vcpu *vcpu, enum cpu_stop stop)
 		return r < 0 ? r : is_to_user ? 0 : GO_ON;
 	case CPU_STOP_TRAP:
 		sev_es_trap(vcpu);
+		vcpu_cr8_to_tpr(vcpu);
 		return GO_ON;
 	}
 	return -EINVAL;
