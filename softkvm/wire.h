@@ -32,6 +32,7 @@ enum wire_type {
 	WIRE_OPEN,	/* number: enum wire_device; flags: of open().  Reply: fd */
 	WIRE_IOCTL,	/* number: request; address: argument; fd; data: what is there at address */
 	WIRE_MMAP,	/* address: offset; size; fd.  Reply: fd to map instead */
+	WIRE_STAT,	/* fd.  Is it what WIRE_OPEN gave?  result: enum wire_device, or -ENODEV */
 
 	/* result: >= 0 or -errno.  data: struct wire_copy, each with its bytes behind it */
 	WIRE_REPLY,

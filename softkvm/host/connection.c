@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -200,6 +201,14 @@ static void serve_open(struct connection *connection, struct call *call)
 		 0);
 }
 
+/* Devices are known by the names of their objects: those of their nodes in /dev. */
+static long device_of(const struct object *object)
+{
+	if (strcmp(object->ops->name, "kvm") == 0)
+		return WIRE_KVM;
+	return strcmp(object->ops->name, "sev") == 0 ? WIRE_SEV : -ENODEV;
+}
+
 static void serve_object(struct connection *connection, struct call *call, int fd)
 {
 	const struct wire_message *message = &connection->request.message;
@@ -214,6 +223,8 @@ static void serve_object(struct connection *connection, struct call *call, int f
 		call->uaddr = message->address;
 		call->n_copied = message->len;
 		r = object->ops->ioctl(object, call, message->number, message->address);
+	} else if (message->type == WIRE_STAT) {
+		r = device_of(object);
 	} else {
 		r = object->ops->mmap
 			    ? object->ops->mmap(object, call, message->address, message->size)
@@ -242,6 +253,7 @@ static void serve_call(struct connection *connection, int fd)
 		break;
 	case WIRE_IOCTL:
 	case WIRE_MMAP:
+	case WIRE_STAT:
 		serve_object(connection, &call, fd);
 		break;
 	default:

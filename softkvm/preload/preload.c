@@ -203,24 +203,58 @@ PUBLIC int euidaccess(const char *path, int mode)
 	return faccessat(AT_FDCWD, path, mode, AT_EACCESS);
 }
 
+static void fill_stat(int device, struct stat *ret)
+{
+	*ret = (struct stat){
+		.st_mode = S_IFCHR | (device == WIRE_KVM ? 0666 : 0600),
+		.st_nlink = 1,
+		.st_rdev = makedev(MISC_MAJOR, device == WIRE_KVM ? KVM_MINOR : SEV_MINOR),
+		.st_blksize = 4096,
+	};
+}
+
 static int device_stat(int device, struct stat *ret)
 {
 	int r = device_exists(device);
 
 	if (r == 0)
-		*ret = (struct stat){
-			.st_mode = S_IFCHR | (device == WIRE_KVM ? 0666 : 0600),
-			.st_nlink = 1,
-			.st_rdev = makedev(MISC_MAJOR, device == WIRE_KVM ? KVM_MINOR : SEV_MINOR),
-			.st_blksize = 4096,
-		};
+		fill_stat(device, ret);
 	return (int)returned(r);
+}
+
+/* A descriptor of a device is no socket for its program; those of VMs and vCPUs have no type. */
+PUBLIC int fstat(int fd, struct stat *ret)
+{
+	struct wire_message message = {.type = WIRE_STAT};
+	int r = library_fstat(fd, ret);
+	long device;
+
+	if (r < 0 || !S_ISSOCK(ret->st_mode) || !library_is_active())
+		return (int)returned(r);
+	device = client_call(&message, NULL, fd, __builtin_frame_address(0), NULL);
+	if (device == WIRE_KVM || device == WIRE_SEV)
+		fill_stat((int)device, ret);
+	else if (device == -ENODEV)
+		ret->st_mode = 0600;
+	return 0;
+}
+
+PUBLIC int fstat64(int fd, struct stat64 *ret)
+{
+	return fstat(fd, (struct stat *)ret);
+}
+
+static bool is_empty(const char *path)
+{
+	return path && path[0] == '\0';
 }
 
 PUBLIC int fstatat(int dir, const char *path, struct stat *ret, int flags)
 {
 	int device = device_of(path);
 
+	if (flags & AT_EMPTY_PATH && dir >= 0 && is_empty(path))
+		return fstat(dir, ret);
 	return device < 0 ? next()->fstatat(dir, path, ret, flags) : device_stat(device, ret);
 }
 
