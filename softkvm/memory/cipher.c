@@ -91,7 +91,7 @@ static void run_openssl(const struct cipher *cipher, bool encrypts, uint8_t *blo
 	}
 }
 
-static void aes128(const uint8_t key[PSP_KEY_LEN], bool encrypts, uint8_t *blocks, size_t n_blocks)
+static void aes128(const uint8_t *key, bool encrypts, uint8_t *blocks, size_t n_blocks)
 {
 	const struct cipher *cipher = (const void *)key;
 
