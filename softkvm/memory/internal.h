@@ -67,10 +67,17 @@ struct memory_object {
 	uint8_t *page; /* of the host's own, instead of a file's; NULL: of a file */
 };
 
+/* A number, the object that has it or NULL, and whose it is or was last. */
+struct memory_number {
+	struct memory_object *object;
+	dev_t dev;
+	ino_t ino;
+};
+
 struct memory_objects {
 	pthread_mutex_t lock;
-	struct memory_object **object; /* by number */
-	uint64_t n;
+	struct memory_number *number;
+	uint64_t n, next; /* of those that have all been somebody's, which to look at first */
 	pthread_mutex_t plaintexts_lock;
 	struct plaintext *plaintexts; /* under it, with who is member of them */
 };

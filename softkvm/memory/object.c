@@ -2,8 +2,10 @@
 /*
  * object.c - files that are memory, and their system-physical addresses
  *
- * An object's number stands in the upper bits of the addresses of its bytes.  A number is given
- * again when its object is gone, as a page of a machine would be.
+ * An object's number stands in the upper bits of the addresses of its bytes.  A file that nobody
+ * has used for a while gets the number that it had: pages of memory do not move either, and what is
+ * encrypted in them can be decrypted where it was only.  Numbers are given to others when there are
+ * no more.
  *
  * A client says which file, how much of it, and what with: all of that is checked here.  Only file
  * systems whose pages are memory are accepted, since a page of any other, FUSE most of all, may
@@ -41,7 +43,7 @@ struct memory_objects *memory_objects_free(struct memory_objects *objects)
 		return NULL;
 	pthread_mutex_destroy(&objects->plaintexts_lock);
 	pthread_mutex_destroy(&objects->lock);
-	free(objects->object);
+	free(objects->number);
 	free(objects);
 	return NULL;
 }
@@ -71,24 +73,50 @@ static struct memory_object *object_free(struct memory_object *object)
 	return NULL;
 }
 
+/* Under lock: a number that is free and was this file's; OBJECTS_MAX: none. */
+static uint64_t find_former(const struct memory_objects *objects,
+			    const struct memory_object *object)
+{
+	for (uint64_t i = 0; i < objects->n; i++) {
+		const struct memory_number *number = &objects->number[i];
+
+		if (!number->object && number->dev == object->dev && number->ino == object->ino)
+			return i;
+	}
+	return OBJECTS_MAX;
+}
+
+/* One that is free, whosever it was. */
+static uint64_t find_free(struct memory_objects *objects)
+{
+	for (uint64_t n = 0; n < OBJECTS_MAX; n++) {
+		uint64_t i = objects->next++ % OBJECTS_MAX;
+
+		if (!objects->number[i].object)
+			return i;
+	}
+	return OBJECTS_MAX;
+}
+
 /* Under lock: a number for it, from 1, so that address 0 is nowhere. */
 static int enter(struct memory_objects *objects, struct memory_object *object)
 {
-	struct memory_object **table;
-	uint64_t i = 0;
+	uint64_t i = find_former(objects, object);
+	struct memory_number *table;
 
-	while (i < objects->n && objects->object[i])
-		i++;
-	if (i == OBJECTS_MAX)
-		return -ENOMEM;
-	if (i == objects->n) {
-		table = reallocarray(objects->object, i + 1, sizeof(struct memory_object *));
+	if (i == OBJECTS_MAX && objects->n < OBJECTS_MAX) {
+		i = objects->n;
+		table = reallocarray(objects->number, i + 1, sizeof(*table));
 		if (!table)
 			return -ENOMEM;
-		objects->object = table;
+		objects->number = table;
 		objects->n++;
+	} else if (i == OBJECTS_MAX) {
+		i = find_free(objects);
 	}
-	objects->object[i] = object;
+	if (i == OBJECTS_MAX)
+		return -ENOMEM;
+	objects->number[i] = (struct memory_number){object, object->dev, object->ino};
 	object->id = i + 1;
 	object->objects = objects;
 	return 0;
@@ -156,7 +184,7 @@ static bool is_within_limits(const struct memory_objects *objects, const struct 
 	uint64_t n = 0;
 
 	for (uint64_t i = 0; i < objects->n; i++) {
-		const struct memory_object *object = objects->object[i];
+		const struct memory_object *object = objects->number[i].object;
 
 		if (!object || object->owner != owner)
 			continue;
@@ -171,7 +199,7 @@ static bool is_within_limits(const struct memory_objects *objects, const struct 
 static struct memory_object *find(const struct memory_objects *objects, const struct stat *st)
 {
 	for (uint64_t i = 0; i < objects->n; i++) {
-		struct memory_object *object = objects->object[i];
+		struct memory_object *object = objects->number[i].object;
 
 		if (object && !object->page && object->dev == st->st_dev &&
 		    object->ino == st->st_ino)
@@ -253,7 +281,7 @@ struct memory_object *memory_object_put(struct memory_object *object)
 	pthread_mutex_lock(&objects->lock);
 	is_last = !--object->refs;
 	if (is_last)
-		objects->object[object->id - 1] = NULL;
+		objects->number[object->id - 1].object = NULL;
 	pthread_mutex_unlock(&objects->lock);
 	return is_last ? object_free(object) : NULL;
 }
@@ -264,8 +292,8 @@ void *memory_map(struct memory_objects *objects, uint64_t address, uint32_t len)
 	void *at = NULL;
 
 	pthread_mutex_lock(&objects->lock);
-	if (i < objects->n && objects->object[i]) {
-		const struct mapping *m = atomic_load(&objects->object[i]->mapping);
+	if (i < objects->n && objects->number[i].object) {
+		const struct mapping *m = atomic_load(&objects->number[i].object->mapping);
 
 		if (offset <= m->len && len <= m->len - offset)
 			at = m->at + offset;
@@ -307,7 +335,7 @@ void memory_page_free(struct memory_objects *objects, uint64_t address)
 	struct memory_object *object;
 
 	pthread_mutex_lock(&objects->lock);
-	object = objects->object[(address >> OBJECT_SHIFT) - 1];
+	object = objects->number[(address >> OBJECT_SHIFT) - 1].object;
 	pthread_mutex_unlock(&objects->lock);
 	memory_object_put(object);
 }

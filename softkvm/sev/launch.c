@@ -115,7 +115,7 @@ static int update_vmsa(struct sev_op *op, struct vcpu *vcpu)
 	if (err == 0)
 		err = sev_op_firmware(op, PSP_LAUNCH_UPDATE_VMSA, &c);
 	if (err == 0)
-		vcpu->sev.is_protected = true;
+		vcpu->sev.is_protected = vcpu->fpu_is_confidential = true;
 	return err;
 }
 

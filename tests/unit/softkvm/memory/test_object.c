@@ -41,6 +41,25 @@ static void test_pin(void **state)
 	assert_null(memory_unpin(NULL));
 }
 
+/* Whatever else was held meanwhile: what was encrypted can be decrypted there only. */
+static void test_addresses_last(void **state)
+{
+	struct call *call = *state;
+	struct memory_objects *objects = call->host.memory_objects;
+	struct pinned *pinned, *again;
+	uint64_t address, other;
+	uint8_t *page;
+
+	assert_int_equal(memory_pin(call, MEMORY, PAGE, true, &pinned), 0);
+	address = pinned->stretch[0].address;
+	memory_unpin(pinned);
+	assert_int_equal(memory_page_new(objects, &page, &other), 0);
+	assert_int_equal(memory_pin(call, MEMORY, PAGE, true, &again), 0);
+	assert_int_equal(again->stretch[0].address, address);
+	memory_unpin(again);
+	memory_page_free(objects, other);
+}
+
 static void test_pin_errors(void **state)
 {
 	struct call *call = *state;
@@ -239,6 +258,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_pin, client_setup, client_teardown),
+		cmocka_unit_test_setup_teardown(test_addresses_last, client_setup, client_teardown),
 		cmocka_unit_test_setup_teardown(test_pin_errors, client_setup, client_teardown),
 		cmocka_unit_test_setup_teardown(test_lies, client_setup, client_teardown),
 		cmocka_unit_test_setup_teardown(test_growth, client_setup, client_teardown),
