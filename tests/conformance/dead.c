@@ -24,7 +24,7 @@ static void vm_ioctls(void)
 	note_result(set_memory(vm.fd, 0, 0, 4096, memory.at[0]));
 	note_result(ioctl(vm.fd, KVM_CREATE_VCPU, 5));
 	note_result(ioctl(vm.fd, KVM_ENABLE_CAP, NULL));
-	note_result(ioctl(vm.fd, KVM_CREATE_IRQCHIP));
+	note_result(ioctl(vm.fd, KVM_CREATE_IRQCHIP, 0));
 	note_result(ioctl(vm.fd, _IO(KVMIO, 0xff)));
 }
 
@@ -33,7 +33,7 @@ static void vcpu_ioctls(void)
 	struct vm vm = dead(1);
 	struct kvm_regs regs;
 
-	note_result(ioctl(vm.vcpu[0], KVM_RUN));
+	note_result(ioctl(vm.vcpu[0], KVM_RUN, 0));
 	note_result(ioctl(vm.vcpu[0], KVM_GET_REGS, &regs));
 	note_result(ioctl(vm.vcpu[0], KVM_GET_REGS, NULL));
 	note_result(ioctl(vm.vcpu[0], _IO(KVMIO, 0xff)));
@@ -42,7 +42,7 @@ static void vcpu_ioctls(void)
 static void mapping(void)
 {
 	struct vm vm = dead(1);
-	int size = must(ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE), "KVM_GET_VCPU_MMAP_SIZE");
+	int size = must(ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), "KVM_GET_VCPU_MMAP_SIZE");
 	void *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vm.vcpu[0], 0);
 
 	note("%s", run == MAP_FAILED ? "not mapped" : "mapped");

@@ -195,7 +195,7 @@ static void *run_vcpu(void *arg)
 {
 	const struct vm *vm = arg;
 
-	return (void *)(intptr_t)(ioctl(vm->vcpu[0], KVM_RUN) < 0 ? errno : 0);
+	return (void *)(intptr_t)(ioctl(vm->vcpu[0], KVM_RUN, 0) < 0 ? errno : 0);
 }
 
 static void *move_meanwhile(void *arg)

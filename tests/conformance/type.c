@@ -72,7 +72,7 @@ static void run_after_move(void)
 	struct vm source = typed(TYPE_SEV, 1), target = vm_new(TYPE_SEV, 1, 0);
 
 	note_result(move_from(&target, source.fd));
-	note_result(ioctl(target.vcpu[0], KVM_RUN));
+	note_result(ioctl(target.vcpu[0], KVM_RUN, 0));
 }
 
 const struct test_case type_cases[] = {
