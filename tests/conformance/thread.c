@@ -74,8 +74,10 @@ static int act_copy(const struct vm *vm, const struct vm *other)
 
 static int act_create(const struct vm *vm, const struct vm *other)
 {
+	int fd = ioctl(vm->fd, KVM_CREATE_VCPU, 9);
+
 	(void)other;
-	return ioctl(vm->fd, KVM_CREATE_VCPU, 9);
+	return fd < 0 ? fd : close(fd);
 }
 
 static int act_close(const struct vm *vm, const struct vm *other)
