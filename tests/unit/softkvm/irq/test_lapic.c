@@ -288,6 +288,12 @@ static void test_x2apic(void **state)
 	assert_interrupt(lapic, 0x5a);
 	assert_true(lapic_wrmsr(machine->lapic[1], 0x830, 0xffffffff0000005b));
 	assert_interrupt(lapic, 0x5b);
+	/* Among LAPICs of both modes, too */
+	apic_write(machine->lapic[2], APIC_LDR, 0x04000000);
+	assert_true(lapic_wrmsr(machine->lapic[1], 0x830, 0x0012000800000000 | ICR_LOGICAL | 0x5c));
+	assert_interrupt(lapic, 0x5c);
+	assert_true(lapic_wrmsr(machine->lapic[1], 0x830, 0x0013000800000000 | ICR_LOGICAL | 0x5d));
+	assert_interrupt(lapic, -1);
 	lapic_free(lapic);
 }
 
