@@ -153,6 +153,10 @@ static void test_page_is_rewritten_often(void **state)
 		run_again(machine);
 		assert_int_equal(cpu->state.gpr[RAX], i);
 	}
+	/* And what was decoded last is found. */
+	cpu->state.gpr[RAX] = 0;
+	run_again(machine);
+	assert_int_equal(cpu->state.gpr[RAX], UINT16_MAX + 1);
 }
 
 /* Where the exception in real mode came from that is being handled. */
@@ -167,35 +171,60 @@ static uint16_t saved_ip(const struct machine *machine)
 /* 16 bytes. */
 CODE_BLOCK(too_long, 16,
 	   ".rept 15\n.byte 0x2e\n.endr\nnop\n"
-	   ".org too_long + 0x100\nmov $1, %bx\nhlt");
+	   ".org too_long + 0x100\nmov $1, %bx\nhlt\n"
+	   ".org too_long + 0x200\nhlt");
+
+static void set_vector(struct machine *machine, unsigned vector, uint16_t offset)
+{
+	uint16_t entry[2] = {offset, CODE / 16};
+
+	memcpy(machine->memory + 4 * (size_t)vector, entry, sizeof(entry));
+}
 
 static void test_too_long(void **state)
 {
-	static const uint16_t handler[2] = {0x100, CODE / 16};
 	struct machine *machine = *state;
 
 	machine_start(machine, MACHINE_REAL, too_long, too_long_end);
-	memcpy(machine->memory + 4 * (size_t)VECTOR_GP, handler, sizeof(handler));
+	set_vector(machine, VECTOR_GP, 0x100);
+	set_vector(machine, VECTOR_UD, 0x200);
 	machine_run(machine);
 	assert_int_equal(machine->cpu->state.gpr[RBX], 1);
 	assert_int_equal(saved_ip(machine), 0);
 }
 
-/* RIP runs beyond the limit of CS. */
+/* RIP runs beyond the limit of CS: behind its page, then within one that is decoded already. */
 static void test_limit(void **state)
 {
-	static const uint16_t handler[2] = {0x100, CODE / 16};
-	static const uint8_t nop = 0x90;
+	static const uint32_t limits[] = {0xffff, 0xfff8};
+	struct machine *machine = *state;
+	struct cpu_state *cpu = &machine->cpu->state;
+
+	for (unsigned i = 0; i < 2; i++) {
+		machine_start(machine, MACHINE_REAL, too_long, too_long_end);
+		set_vector(machine, VECTOR_GP, 0x100);
+		memset(machine->memory + CODE + 0xfff0, 0x90 /* NOP */, 0x20);
+		cpu->rip = 0xfff0;
+		cpu->segment[CS].limit = limits[i];
+		machine_run(machine);
+		assert_int_equal(cpu->gpr[RBX], 1);
+		assert_int_equal(saved_ip(machine), (uint16_t)(limits[i] + 1));
+	}
+}
+
+/* What the kernel may execute, a program may not. */
+static void test_privilege(void **state)
+{
 	struct machine *machine = *state;
 
-	machine_start(machine, MACHINE_REAL, too_long, too_long_end);
-	memcpy(machine->memory + 4 * (size_t)VECTOR_GP, handler, sizeof(handler));
-	memset(machine->memory + CODE + 0xfff0, nop, 0x20);
-	machine->cpu->state.rip = 0xfff0;
-	machine->cpu->state.segment[CS].limit = 0xfff8;
+	machine_start(machine, MACHINE_LONG, constant, constant_end);
 	machine_run(machine);
-	assert_int_equal(machine->cpu->state.gpr[RBX], 1);
-	assert_int_equal(saved_ip(machine), 0xfff9);
+	machine->cpu->state.halted = false;
+	machine->cpu->state.rip = CODE;
+	machine->cpu->state.cpl = 3;
+	machine->cpu->state.idtr.limit = 0;
+	assert_int_equal(cpu_run(machine->cpu, 10), CPU_STOP_SHUTDOWN);
+	assert_int_equal(machine->cpu->state.cr2, CODE);
 }
 
 int main(void)
@@ -210,6 +239,7 @@ int main(void)
 		TEST(test_page_is_rewritten_often),
 		TEST(test_too_long),
 		TEST(test_limit),
+		TEST(test_privilege),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

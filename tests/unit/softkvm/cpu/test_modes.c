@@ -139,6 +139,45 @@ static void test_string_16(void **state)
 	assert_int_equal(machine->memory[0x30000], 0);
 }
 
+/* An address size of 16 bits in segments of 4 GiB, and not at the end of a page. */
+CODE_BLOCK(wrapping, 32, "addr16 rep stosb\nhlt");
+
+static void test_addresses_wrap(void **state)
+{
+	struct machine *machine = *state;
+	struct cpu *cpu = machine->cpu;
+
+	machine_start(machine, MACHINE_PROTECTED, wrapping, wrapping_end);
+	cpu->state.segment[ES].base = 0x20800;
+	cpu->state.gpr[RAX] = 0xab;
+	cpu->state.gpr[RCX] = UPPER | 6;
+	cpu->state.gpr[RDI] = UPPER | 0xfffc;
+	machine_run(machine);
+	assert_int_equal(cpu->state.gpr[RDI], UPPER | 2);
+	assert_int_equal(long_at(machine, 0x307fc), 0xabababab);
+	assert_int_equal(word_at(machine, 0x30800), 0);
+	assert_int_equal(word_at(machine, 0x20800), 0xabab);
+}
+
+/* A string that is copied into itself is a pattern. */
+CODE_BLOCK(pattern, 32,
+	   "mov $0x9000, %esi\nmov $0x9002, %edi\nmov $20, %ecx\nrep movsb\n"
+	   "mov $0x9104, %esi\nmov $0x9100, %edi\nmov $4, %ecx\nrep movsl\n"
+	   "hlt");
+
+static void test_pattern(void **state)
+{
+	static const char backward[] = "ABCDEFGHIJKLMNOPQRST";
+	struct machine *machine = *state;
+
+	machine_start(machine, MACHINE_PROTECTED, pattern, pattern_end);
+	memcpy(machine->memory + DATA, "ab", 2);
+	memcpy(machine->memory + DATA + 0x100, backward, sizeof(backward));
+	machine_run(machine);
+	assert_memory_equal(machine->memory + DATA, "ababababababababababab", 22);
+	assert_memory_equal(machine->memory + DATA + 0x100, backward + 4, 16);
+}
+
 /* A source in another segment. */
 CODE_BLOCK(override, 16, "mov $4, %cx\ncs rep movsb\nhlt");
 
@@ -304,10 +343,11 @@ static void test_flags(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_calls_16),	    TEST(test_stack_wraps),   TEST(test_loops),
-		TEST(test_loops_not_taken), TEST(test_string_16),     TEST(test_override),
-		TEST(test_frames),	    TEST(test_all_registers), TEST(test_branches_32),
-		TEST(test_jump_word),	    TEST(test_decimal),	      TEST(test_flags),
+		TEST(test_calls_16),	    TEST(test_stack_wraps), TEST(test_loops),
+		TEST(test_loops_not_taken), TEST(test_string_16),   TEST(test_override),
+		TEST(test_addresses_wrap),  TEST(test_pattern),	    TEST(test_frames),
+		TEST(test_all_registers),   TEST(test_branches_32), TEST(test_jump_word),
+		TEST(test_decimal),	    TEST(test_flags),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
