@@ -19,7 +19,8 @@ static void test_regions(void **state)
 	assert_int_equal(region(&f->call, vm, true, memory, UINT64_MAX), -EINVAL);
 	assert_int_equal(region(&f->call, vm, true, (void *)(uintptr_t)PAGE, 1ULL << 44), -EINVAL);
 	assert_int_equal(region(&f->call, vm, true, NULL, PAGE), -ENOMEM);
-	assert_int_equal(region(&f->call, vm, true, f->m->read_only, PAGE), -ENOMEM);
+	assert_int_equal(region(&f->call, vm, true, f->m->read_only, PAGE), 0);
+	assert_int_equal(region(&f->call, vm, false, f->m->read_only, PAGE), 0);
 	assert_int_equal(region(&f->call, vm, true, memory, MEMORY_LEN + 1), -ENOMEM);
 	f->call.memlock = 3 * PAGE + 4095;
 	/* Two bytes of two pages are two pages; twice the same is four. */
