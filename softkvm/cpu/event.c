@@ -7,7 +7,7 @@
  * what it leads to (8.2.9: the fault is delivered instead, or a double fault, or the CPU shuts
  * down) starts from the same state.
  *
- * Not modelled: task gates and virtual-8086 mode, which shut the CPU down.
+ * Not modelled: task gates and virtual-8086 mode, which are unknown.
  */
 #include <string.h>
 
@@ -417,7 +417,7 @@ static void interrupt(struct cpu *cpu, uint8_t vector)
 	enum cpu_result result = cpu_deliver(cpu, vector, false, 0, false);
 
 	cpu->state.halted = false;
-	if (result == CPU_ABANDONED)
+	if (result == CPU_ABANDONED || result == CPU_IS_UNKNOWN)
 		cpu->state.exception = (struct cpu_exception){.pending = true, .vector = vector};
 	else if (result != CPU_JUMPED)
 		/* This fails as well, and so the CPU shuts down. */

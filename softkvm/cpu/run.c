@@ -63,18 +63,21 @@ static bool deliver(struct cpu *cpu, uint8_t vector, bool has_error, uint32_t er
 	cpu->state.exception.pending = false;
 	if (result == CPU_JUMPED)
 		return false;
-	if (result == CPU_ABANDONED) {
-		cpu->state.exception = (struct cpu_exception){
-			.pending = true,
-			.has_error = has_error,
-			.vector = vector,
-			.error = error,
-			.address = address,
-		};
-		*ret = CPU_STOP_PENDING;
+	if (result == CPU_SHUTS_DOWN) {
+		*ret = CPU_STOP_SHUTDOWN;
 		return true;
 	}
-	*ret = CPU_STOP_SHUTDOWN;
+	/* An answer is missing, or the way is by a task gate: nothing has changed. */
+	cpu->state.exception = (struct cpu_exception){
+		.pending = true,
+		.has_error = has_error,
+		.vector = vector,
+		.error = error,
+		.address = address,
+	};
+	*ret = result == CPU_ABANDONED ? CPU_STOP_PENDING : CPU_STOP_UNKNOWN;
+	if (result != CPU_ABANDONED)
+		cpu_describe_unknown(cpu);
 	return true;
 }
 

@@ -296,6 +296,8 @@ enum cpu_result exec_xrstor(struct cpu *cpu, const struct insn *insn)
 	if (!is_mxcsr(state, mxcsr))
 		return cpu_gp(cpu, 0);
 	take(state, mask, header.xstate_bv, header.xcomp_bv, image, is_64bit(cpu));
+	if (mask & XCR0_PKRU)
+		tlb_flush(cpu, true);
 	if (mask & (is_compacted ? XCR0_SSE : XCR0_SSE | XCR0_AVX))
 		state->fpu.mxcsr = mxcsr;
 	return CPU_NEXT;

@@ -232,6 +232,21 @@ static void test_injected(void **state)
 	assert_false(platform->cpu->state.exception.pending);
 }
 
+/* As the hypervisor would have to do it: loudly, and as if nothing had happened. */
+static void test_task_gate(void **state)
+{
+	struct platform *platform = *state;
+
+	platform_32(platform);
+	platform_gate(platform, VECTOR_UD, 0x85, 0);
+	platform_code(platform, UD2);
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_UNKNOWN);
+	assert_int_equal(platform->cpu->state.rip, CODE);
+	platform_gate(platform, VECTOR_UD, INT_GATE, 0);
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_HALT);
+	assert_int_equal(platform->cpu->state.rip, HANDLERS + 16 * VECTOR_UD + 1);
+}
+
 static void test_single_step(void **state)
 {
 	struct platform *platform = *state;
@@ -481,6 +496,7 @@ int main(void)
 		TEST(test_triple_fault),
 		TEST(test_triple_fault_of_interrupt),
 		TEST(test_injected),
+		TEST(test_task_gate),
 		TEST(test_single_step),
 		TEST(test_legacy_stack_switch),
 		TEST(test_legacy_error_code),

@@ -168,6 +168,27 @@ static void test_protection_key(void **state)
 	expect_pf(platform, DATA, PF_P | PF_W | PF_U | PF_PK);
 }
 
+/* XRSTOR loads keys, too. */
+static void test_protection_key_by_xrstor(void **state)
+{
+	struct platform *platform = *state;
+
+	make_user(platform);
+	platform->cpu->state.cr4 |= CR4_PKE;
+	platform->cpu->state.xcr0 = 0x203;
+	set_pte(platform, DATA, DATA | ALL | 3ull << 59);
+	put64(platform, DATA + 0x1000 + 512, 0x200);
+	put32(platform, DATA + 0x1000 + 832, 0x40);
+	platform->cpu->state.gpr[RDI] = DATA;
+	platform->cpu->state.gpr[RSI] = DATA + 0x1000;
+	/* load; mov $0x200, %eax; xrstor (%rsi); load */
+	platform_code(platform, LOAD, 0xb8, 0, 2, 0, 0, 0x0f, 0xae, 0x2e, LOAD);
+	platform->cpu->state.gpr[RDX] = 0;
+	assert_int_equal(platform_run(platform, 3), CPU_STOP_BUDGET);
+	assert_int_equal(platform->cpu->state.pkru, 0x40);
+	expect_pf(platform, DATA, PF_P | PF_U | PF_PK);
+}
+
 static void test_reserved(void **state)
 {
 	struct platform *platform = *state;
@@ -556,6 +577,7 @@ int main(void)
 		TEST(test_smep),
 		TEST(test_smap),
 		TEST(test_protection_key),
+		TEST(test_protection_key_by_xrstor),
 		TEST(test_reserved),
 		TEST(test_reserved_in_large_page),
 		TEST(test_large_pages),
