@@ -371,8 +371,9 @@ static void test_init_keeps_caches(void **state)
 	platform_long(platform, ALL);
 	cpu->fpu.mxcsr = 0x1f00;
 	cpu->lstar = 0x1234;
+	cpu->cr0 |= 1u << 30;
 	cpu_init_signal(cpu);
-	assert_int_equal(cpu->cr0, 0x10);
+	assert_int_equal(cpu->cr0, 0x40000010);
 	assert_int_equal(cpu->efer, 0);
 	assert_int_equal(cpu->fpu.mxcsr, 0x1f00);
 	assert_int_equal(cpu->lstar, 0x1234);

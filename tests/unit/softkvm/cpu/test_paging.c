@@ -342,14 +342,20 @@ static void test_global(void **state)
 	platform->cpu->state.cr4 |= CR4_PGE;
 	set_pte(platform, DATA, DATA | ALL | 1 << 8);
 	put64(platform, DATA, 1);
+	put64(platform, DATA + 0x2000, 1);
 	platform->cpu->state.gpr[RDI] = DATA;
-	/* load; mov %cr3, %rbx; mov %rbx, %cr3; load; mov %rcx, %cr4; load */
-	platform_code(platform, LOAD, 0x0f, 0x20, 0xdb, 0x0f, 0x22, 0xdb, LOAD, 0x0f, 0x22, 0xe1,
-		      LOAD);
-	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
+	platform->cpu->state.gpr[RSI] = DATA + 0x2000;
+	/* mov (%rsi), %rdx; load; mov %cr3, %rbx; mov %rbx, %cr3; load; mov (%rsi), %rdx;
+	 * mov %rcx, %cr4; load */
+	platform_code(platform, 0x48, 0x8b, 0x16, LOAD, 0x0f, 0x20, 0xdb, 0x0f, 0x22, 0xdb, LOAD,
+		      0x48, 0x8b, 0x16, 0x0f, 0x22, 0xe1, LOAD);
+	assert_int_equal(platform_run(platform, 2), CPU_STOP_BUDGET);
+	assert_int_equal(platform->cpu->state.gpr[RDX], 1);
 	put64(platform, platform_pte(DATA), (DATA + 0x1000) | ALL);
-	assert_int_equal(platform_run(platform, 3), CPU_STOP_BUDGET);
+	put64(platform, platform_pte(DATA + 0x2000), (DATA + 0x1000) | ALL);
+	assert_int_equal(platform_run(platform, 4), CPU_STOP_BUDGET);
 	assert_int_equal(platform->cpu->state.gpr[RAX], 1);
+	assert_int_equal(platform->cpu->state.gpr[RDX], 0);
 	platform->cpu->state.gpr[RCX] = platform->cpu->state.cr4 & ~CR4_PGE;
 	assert_int_equal(platform_run(platform, 2), CPU_STOP_BUDGET);
 	assert_int_equal(platform->cpu->state.gpr[RAX], 0);
@@ -404,6 +410,13 @@ static void test_pae(void **state)
 	/* The second gigabyte's entry has a reserved bit. */
 	cpu->gpr[RDI] = 1u << 30;
 	expect_pf(platform, 1u << 30, PF_P | PF_R);
+	/* What long mode leaves to software is reserved here. */
+	put64(platform, TABLES + 0x1000 + (DATA >> 21) * 8, DATA | ALL | PTE_PS | 1ull << 52);
+	cpu_flush(platform->cpu);
+	cpu->rip = CODE + 2;
+	cpu->gpr[RDI] = DATA;
+	expect_pf(platform, DATA, PF_P | PF_R);
+	put64(platform, TABLES + 0x1000 + (DATA >> 21) * 8, DATA | ALL | PTE_PS | PTE_NX);
 	cpu->rip = CODE + 4;
 	cpu->gpr[RDI] = DATA;
 	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
@@ -466,6 +479,26 @@ static void test_c_bit_without_paging(void **state)
 	assert_memory_equal(&platform->cpu->state.gpr[RAX], "enc", 4);
 }
 
+/* Entries of 32 bits have no place for it. */
+static void test_c_bit_in_32bit(void **state)
+{
+	struct platform *platform = *state;
+
+	platform->cpu->c_bit = C_BIT;
+	platform_32(platform);
+	put32(platform, TABLES, ALL | PTE_PS);
+	put32(platform, TABLES + 4, DATA | ALL | PTE_PS);
+	platform->cpu->state.cr3 = TABLES;
+	platform->cpu->state.cr4 = CR4_PSE;
+	platform->cpu->state.cr0 |= CR0_PG;
+	memcpy(platform->secret + DATA, "enc", 4);
+	memcpy(platform->ram + DATA, "vis", 4);
+	platform->cpu->state.gpr[RDI] = DATA;
+	platform_code(platform, 0x8b, 0x07);
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
+	assert_memory_equal(&platform->cpu->state.gpr[RAX], "enc", 4);
+}
+
 static void test_guard(void **state)
 {
 	struct platform *platform = *state;
@@ -474,8 +507,8 @@ static void test_guard(void **state)
 	platform_long(platform, ALL);
 	platform->cpu->state.gpr[RDI] = DATA;
 	platform->cpu->state.gpr[RAX] = 0x77;
-	/* store; lock incq (%rdi) */
-	platform_code(platform, STORE, 0xf0, 0x48, 0xff, 0x07);
+	/* store; lock incq (%rdi); store */
+	platform_code(platform, STORE, 0xf0, 0x48, 0xff, 0x07, STORE);
 	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
 	assert_int_equal(get64(platform, DATA), 0x77);
 	/* A in 4 levels for code, A and D in the 2 that are others for data, and the store. */
@@ -483,7 +516,9 @@ static void test_guard(void **state)
 	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
 	assert_int_equal(get64(platform, DATA), 0x78);
 	assert_int_equal(platform->n_begun, 8);
-	assert_int_equal(platform->n_ended, 8);
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
+	assert_int_equal(platform->n_begun, 9);
+	assert_int_equal(platform->n_ended, 9);
 }
 
 static void test_mmio(void **state)
@@ -519,9 +554,9 @@ static void test_read_only(void **state)
 	platform_long(platform, ALL);
 	put64(platform, DATA, 0x99);
 	platform->cpu->state.gpr[RDI] = DATA;
-	platform_code(platform, LOAD, STORE);
-	assert_int_equal(platform_run(platform, 2), CPU_STOP_BUDGET);
-	assert_int_equal(platform->n_mmio, 1);
+	platform_code(platform, LOAD, STORE, STORE);
+	assert_int_equal(platform_run(platform, 3), CPU_STOP_BUDGET);
+	assert_int_equal(platform->n_mmio, 2);
 	assert_true(platform->mmio[0].is_write);
 	assert_int_equal(platform->mmio[0].gpa, DATA);
 	assert_int_equal(platform->mmio[0].data, 0x99);
@@ -544,6 +579,27 @@ static void test_own_code(void **state)
 	platform->cpu->state.gpr[RBX] = 200;
 	assert_int_equal(platform_run(platform, 4), CPU_STOP_BUDGET);
 	assert_int_equal(platform->cpu->state.gpr[RAX], 200);
+}
+
+/* A page that was stored to before it had code. */
+static void test_page_becomes_code(void **state)
+{
+	struct platform *platform = *state;
+	struct cpu_state *cpu = &platform->cpu->state;
+	static const uint8_t patched[] = {0xbb, 0,    0,   0,
+					  0,	0xff, 0xe2}; /* mov $0, %ebx; jmp *%rdx */
+
+	platform_long(platform, ALL);
+	memcpy(platform->ram + DATA, patched, sizeof(patched));
+	platform_code(platform, 0x89, 0x07, 0xff, 0xe6); /* mov %eax, (%rdi); jmp *%rsi */
+	cpu->gpr[RSI] = DATA;
+	cpu->gpr[RDI] = DATA + 1;
+	cpu->gpr[RDX] = CODE;
+	for (unsigned i = 1; i < 4; i++) {
+		cpu->gpr[RAX] = i;
+		assert_int_equal(platform_run(platform, 4), CPU_STOP_BUDGET);
+		assert_int_equal(cpu->gpr[RBX], i);
+	}
 }
 
 static void test_translate(void **state)
@@ -593,10 +649,12 @@ int main(void)
 		TEST(test_c_bit),
 		TEST(test_no_c_bit),
 		TEST(test_c_bit_without_paging),
+		TEST(test_c_bit_in_32bit),
 		TEST(test_guard),
 		TEST(test_mmio),
 		TEST(test_read_only),
 		TEST(test_own_code),
+		TEST(test_page_becomes_code),
 		TEST(test_translate),
 	};
 

@@ -346,6 +346,20 @@ static void test_vc(void **state)
 	assert_int_equal(platform->n_mmio + platform->n_ports, 0);
 }
 
+/* KVM cannot emulate the store, and the guest is not told of it. */
+static void test_es_read_only(void **state)
+{
+	struct platform *platform = *state;
+
+	platform->read_only = DATA;
+	make_es(platform);
+	platform->cpu->state.gpr[RDI] = DATA;
+	platform_code(platform, 0x8b, 0x07, 0x89, 0x07);
+	run_one(platform);
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_UNKNOWN);
+	assert_int_equal(platform->n_mmio, 0);
+}
+
 /* And those that need no hypervisor. */
 static void test_es_native(void **state)
 {
@@ -430,15 +444,15 @@ static void test_sev_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_bad_control), TEST(test_control_written),
-		TEST(test_privileged),	TEST(test_efer),
-		TEST(test_msr),		TEST(test_msr_not_canonical),
-		TEST(test_cpuid),	TEST(test_xsetbv),
-		TEST(test_ports),	TEST(test_string_ports),
-		TEST(test_port_map),	TEST(test_ltr),
-		TEST(test_hypercall),	TEST(test_vc),
-		TEST(test_es_native),	TEST(test_write_traps),
-		TEST(test_sev_status),
+		TEST(test_bad_control),	 TEST(test_control_written),
+		TEST(test_privileged),	 TEST(test_efer),
+		TEST(test_msr),		 TEST(test_msr_not_canonical),
+		TEST(test_cpuid),	 TEST(test_xsetbv),
+		TEST(test_ports),	 TEST(test_string_ports),
+		TEST(test_port_map),	 TEST(test_ltr),
+		TEST(test_hypercall),	 TEST(test_vc),
+		TEST(test_es_read_only), TEST(test_es_native),
+		TEST(test_write_traps),	 TEST(test_sev_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
