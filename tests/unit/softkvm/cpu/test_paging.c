@@ -602,6 +602,37 @@ static void test_page_becomes_code(void **state)
 	}
 }
 
+/* LOCK, aligned or not, within a page and over its end; CMPXCHG16B. */
+static void test_locked(void **state)
+{
+	static const uint64_t offsets[] = {0, 1, 61, 0xff9};
+	struct platform *platform = *state;
+	struct cpu_state *cpu = &platform->cpu->state;
+
+	platform_long(platform, ALL);
+	cpu->gpr[RAX] = 0x0101010101010101;
+	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		put64(platform, DATA + offsets[i], 0x0101010101010102);
+		cpu->gpr[RDI] = DATA + offsets[i];
+		cpu->rip = CODE;
+		platform_code(platform, 0xf0, 0x48, 0x01, 0x07); /* lock add %rax, (%rdi) */
+		assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
+		assert_int_equal(get64(platform, DATA + offsets[i]), 0x0202020202020203);
+	}
+	put64(platform, DATA, 1);
+	put64(platform, DATA + 8, 2);
+	cpu->gpr[RDI] = DATA;
+	cpu->gpr[RAX] = 1;
+	cpu->gpr[RDX] = 2;
+	cpu->gpr[RBX] = 3;
+	cpu->gpr[RCX] = 4;
+	cpu->rip = CODE;
+	platform_code(platform, 0xf0, 0x48, 0x0f, 0xc7, 0x0f); /* lock cmpxchg16b (%rdi) */
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_BUDGET);
+	assert_int_equal(get64(platform, DATA), 3);
+	assert_int_equal(get64(platform, DATA + 8), 4);
+}
+
 static void test_translate(void **state)
 {
 	struct platform *platform = *state;
@@ -655,6 +686,7 @@ int main(void)
 		TEST(test_read_only),
 		TEST(test_own_code),
 		TEST(test_page_becomes_code),
+		TEST(test_locked),
 		TEST(test_translate),
 	};
 
