@@ -148,5 +148,7 @@ exec_fn *vector_find(const ZydisDecodedInstruction *decoded)
 		exec = round_find(decoded->mnemonic);
 	if (!exec)
 		exec = text_find(decoded->mnemonic);
+	if (!exec)
+		exec = gather_find(decoded->mnemonic);
 	return exec ? exec : fpu_find(decoded->mnemonic);
 }

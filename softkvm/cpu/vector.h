@@ -112,6 +112,7 @@ exec_fn *float_find(ZydisMnemonic mnemonic);
 exec_fn *compare_find(const ZydisDecodedInstruction *decoded);
 exec_fn *round_find(ZydisMnemonic mnemonic);
 exec_fn *text_find(ZydisMnemonic mnemonic);
+exec_fn *gather_find(ZydisMnemonic mnemonic);
 exec_fn *fpu_find(ZydisMnemonic mnemonic);
 
 /* fpu.c: what hardware makes of an x87 state that is loaded. */

@@ -165,7 +165,9 @@ static void compare(const ZydisDecodedInstruction *decoded, const struct test_ca
 
 static void say_register(struct report *report, const struct test_case *test, ZydisRegister reg)
 {
-	if (reg != ZYDIS_REGISTER_NONE && reg != ZYDIS_REGISTER_RIP && reg != ZYDIS_REGISTER_EIP)
+	ZydisRegisterClass class = ZydisRegisterGetClass(reg);
+
+	if (class == ZYDIS_REGCLASS_GPR64 || class == ZYDIS_REGCLASS_GPR32)
 		say(report, " %s=%" PRIx64, ZydisRegisterGetString(reg),
 		    test->registers.gpr[ZydisRegisterGetId(reg)]);
 }

@@ -265,7 +265,9 @@ static bool enumerate_opcode(struct generator *generator, struct encoding *encod
 		else
 			put_legacy(&bytes, encoding, 0, false);
 		put(&bytes, encoding->opcode);
-		put(&bytes, (encoding->is_memory ? 0 : MODRM_REGISTER) | encoding->reg << 3 | 1);
+		put(&bytes, (encoding->is_memory ? 4 : MODRM_REGISTER) | encoding->reg << 3);
+		/* VGATHERxx wants a SIB byte, and three different registers. */
+		put(&bytes, 1 << 3);
 		if (!understand(&generator->decoder, &bytes, &decoded, operands))
 			continue;
 		if (only && strcasecmp(only, ZydisMnemonicGetString(decoded.mnemonic)) != 0)
@@ -507,6 +509,27 @@ static void draw_registers(uint64_t *random, struct registers *ret)
 	ret->ftw = (uint8_t)draw(random);
 }
 
+static bool is_gather(const ZydisDecodedOperandMem *memory)
+{
+	return memory->type == ZYDIS_MEMOP_TYPE_VSIB;
+}
+
+/* Indices that mostly do not lead far, of four or eight bytes. */
+static void draw_indices(uint64_t *random, const ZydisDecodedOperandMem *memory,
+			 struct registers *registers)
+{
+	uint64_t mask = chance(random, 50) ? 0xff0000007f : 0x7f;
+	unsigned id = (unsigned)ZydisRegisterGetId(memory->index);
+
+	for (unsigned i = 0; i < 16; i += 8) {
+		uint64_t low = draw(random) & mask, high = draw(random) & mask;
+
+		memcpy(&registers->xmm[id][i], &low, sizeof(low));
+		if (chance(random, 90))
+			memcpy(&registers->ymm_high[id][i], &high, sizeof(high));
+	}
+}
+
 /* Let the memory operand be at address. */
 static void aim(struct test_case *test, const ZydisDecodedInstruction *decoded,
 		const ZydisDecodedOperandMem *memory, uint64_t address)
@@ -517,7 +540,7 @@ static void aim(struct test_case *test, const ZydisDecodedInstruction *decoded,
 					 memory->base == ZYDIS_REGISTER_EIP
 				 ? NULL
 				 : &registers->gpr[ZydisRegisterGetId(memory->base)];
-	uint64_t *index = memory->index == ZYDIS_REGISTER_NONE
+	uint64_t *index = memory->index == ZYDIS_REGISTER_NONE || is_gather(memory)
 				  ? NULL
 				  : &registers->gpr[ZydisRegisterGetId(memory->index)];
 	uint64_t displacement = (uint64_t)memory->disp.value;
@@ -587,11 +610,13 @@ static bool fill(const struct generator *generator, const struct encoding *encod
 		uint64_t address = draw_address(random);
 
 		if (operand->type != ZYDIS_OPERAND_TYPE_MEMORY ||
-		    operand->mem.type != ZYDIS_MEMOP_TYPE_MEM)
+		    (operand->mem.type != ZYDIS_MEMOP_TYPE_MEM && !is_gather(&operand->mem)))
 			continue;
 		/* Some operands want 64 bytes' alignment, or are large. */
 		if (operand->size > 256 && chance(random, 80))
 			address = DATA_BASE + 64 * below(random, 64);
+		if (is_gather(&operand->mem))
+			draw_indices(random, &operand->mem, &ret->registers);
 		aim(ret, &decoded, &operand->mem, address);
 		for (unsigned n = 0; n < 32 && operand->size <= 256; n += 16) {
 			uint8_t vector[16];
