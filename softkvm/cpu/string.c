@@ -241,6 +241,22 @@ static uint64_t skip(const struct insn *insn, const uint8_t *a, uint64_t accumul
 	return i;
 }
 
+/* In the order in which AMD's processors find faults: of REPE CMPSB it is another. */
+static enum cpu_result load_both(struct cpu *cpu, const struct insn *insn, uint64_t *ret_source,
+				 uint64_t *ret_destination)
+{
+	bool source_first = insn->rep && insn->operand_size == 1;
+	enum cpu_result result = CPU_NEXT;
+
+	if (source_first)
+		result = load_element(cpu, insn, source_of(insn), ret_source);
+	if (result == CPU_NEXT)
+		result = load_element(cpu, insn, destination, ret_destination);
+	if (result == CPU_NEXT && !source_first)
+		result = load_element(cpu, insn, source_of(insn), ret_source);
+	return result;
+}
+
 static enum cpu_result exec_cmps(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t n = count_of(cpu, insn), skipped = 0;
@@ -260,10 +276,7 @@ static enum cpu_result exec_cmps(struct cpu *cpu, const struct insn *insn)
 		advance(cpu, insn, RDI, skipped);
 		return finish(cpu, insn, skipped, false);
 	}
-	/* In the order in which processors find faults. */
-	result = load_element(cpu, insn, destination, &y);
-	if (result == CPU_NEXT)
-		result = load_element(cpu, insn, source_of(insn), &x);
+	result = load_both(cpu, insn, &x, &y);
 	if (result != CPU_NEXT)
 		return result;
 	(void)alu_sub(&cpu->state.rflags, insn->operand_size, x, y, false);
