@@ -5,6 +5,7 @@
  * Breakpoints in debug registers are not modelled; the registers are.
  */
 #include "descriptor.h"
+#include "paging.h"
 #include "system.h"
 
 #define CR0_ET (1ull << 4)
@@ -78,9 +79,7 @@ static enum cpu_result write_cr0(struct cpu *cpu, uint64_t value)
 /* Where page tables can be. */
 static uint64_t cr3_reserved(const struct cpu *cpu)
 {
-	uint64_t physical = (1ull << cpu->features.physical_bits) - 1;
-
-	return ~(physical | cpu->c_bit);
+	return ~(physical_mask(cpu) | cpu->c_bit);
 }
 
 static enum cpu_result write_cr3(struct cpu *cpu, uint64_t value)

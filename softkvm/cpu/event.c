@@ -349,10 +349,11 @@ static enum cpu_result deliver_protected(struct cpu *cpu, const struct event *ev
 	return CPU_JUMPED;
 }
 
-/* 8.2.9, table 8-6. */
+/* 8.2.9, which is silent on #VC: as one of them it cannot follow itself for ever. */
 static bool is_contributory(uint8_t vector)
 {
-	return vector == VECTOR_DE || (vector >= VECTOR_TS && vector <= VECTOR_GP);
+	return vector == VECTOR_DE || (vector >= VECTOR_TS && vector <= VECTOR_GP) ||
+	       vector == VECTOR_VC;
 }
 
 static bool is_double_fault(uint8_t first, uint8_t second)

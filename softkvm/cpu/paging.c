@@ -22,9 +22,8 @@
 /* Reserved in levels 4 and 5: G is a leaf's. */
 #define PTE_TABLE_RESERVED (PTE_PS | PTE_G)
 /* A PDPE of legacy PAE has neither rights nor A (5.2.3). */
-#define PDPE_RESERVED	    0x1e6ull
-#define PAE_RESERVED	    0x7ff0000000000000ull /* what long mode leaves to software */
-#define PHYSICAL_BITS_LIMIT 52
+#define PDPE_RESERVED 0x1e6ull
+#define PAE_RESERVED  0x7ff0000000000000ull /* what long mode leaves to software */
 /* PSE-40: bits 39:32 of a 4 MiB page are in 20:13, 21 is reserved. */
 #define PSE_HIGH_SHIFT 13
 #define PSE_HIGH_MASK  0xffull
@@ -40,8 +39,7 @@ struct format {
 
 static struct format format_of(const struct cpu *cpu)
 {
-	uint64_t physical = (1ull << cpu->features.physical_bits) - 1;
-	uint64_t limit = (1ull << PHYSICAL_BITS_LIMIT) - 1;
+	uint64_t physical = physical_mask(cpu), limit = (1ull << PHYSICAL_BITS_MAX) - 1;
 	bool is_long = is_long_mode(cpu);
 
 	if (!(cpu->state.cr4 & CR4_PAE))

@@ -7,6 +7,8 @@
 
 #define PAGING_LEVELS_MAX 5
 
+#define PHYSICAL_BITS_MAX 52
+
 struct paging_entry {
 	struct cpu_page page; /* of the table */
 	unsigned offset;
@@ -24,6 +26,14 @@ struct paging {
 	uint8_t entry_size;
 	struct paging_entry entry[PAGING_LEVELS_MAX];
 };
+
+/* Addresses of a plain guest's memory. */
+static inline uint64_t physical_mask(const struct cpu *cpu)
+{
+	unsigned bits = cpu->features.physical_bits;
+
+	return (1ull << (bits < PHYSICAL_BITS_MAX ? bits : PHYSICAL_BITS_MAX)) - 1;
+}
 
 /* Changes nothing in memory. */
 void paging_walk(struct cpu *cpu, uint64_t linear, struct paging *ret);

@@ -284,16 +284,24 @@ static enum cpu_result write_mmio(struct cpu *cpu, const struct span *span, cons
 	return CPU_NEXT;
 }
 
+static void begin_store(struct cpu *cpu, const struct span *span)
+{
+	announce_store(cpu, &span->page, span->offset, span->len);
+	if (span->page.guard)
+		cpu->ops->begin_store(cpu->opaque, &span->page);
+}
+
+static void end_store(struct cpu *cpu, const struct span *span)
+{
+	if (span->page.guard)
+		cpu->ops->end_store(cpu->opaque, &span->page, span->offset, span->len);
+}
+
 static void write_memory(struct cpu *cpu, const struct span *span, const uint8_t *data)
 {
-	const struct cpu_page *page = &span->page;
-
-	announce_store(cpu, page, span->offset, span->len);
-	if (page->guard)
-		cpu->ops->begin_store(cpu->opaque, page);
-	guest_write(page->data + span->offset, data, span->len);
-	if (page->guard)
-		cpu->ops->end_store(cpu->opaque, page, span->offset, span->len);
+	begin_store(cpu, span);
+	guest_write(span->page.data + span->offset, data, span->len);
+	end_store(cpu, span);
 }
 
 static bool is_mmio_write(const struct span *span)
@@ -435,32 +443,22 @@ GUEST_ACCESS bool guest_exchange(uint8_t *at, unsigned len, const void *old, con
 	}
 }
 
-/* In memory, within a page. */
-static void modify_memory(struct cpu *cpu, const struct span *span, bool locked,
-			  bool (*modify)(void *opaque, const void *old, void *ret_new),
-			  void *opaque)
+static void modify_at(uint8_t *at, unsigned len, bool locked,
+		      bool (*modify)(void *opaque, const void *old, void *ret_new), void *opaque)
 {
-	const struct cpu_page *page = &span->page;
-	uint8_t *at = page->data + span->offset;
 	_Alignas(16) uint8_t old[16], new[16];
-	bool is_done = false;
 
-	announce_store(cpu, page, span->offset, span->len);
-	if (page->guard)
-		cpu->ops->begin_store(cpu->opaque, page);
-	while (!is_done) {
-		guest_read(old, at, span->len);
+	for (;;) {
+		guest_read(old, at, len);
 		if (!modify(opaque, old, new))
-			break;
-		if (locked) {
-			is_done = guest_exchange(at, span->len, old, new);
-		} else {
-			guest_write(at, new, span->len);
-			is_done = true;
+			return;
+		if (!locked) {
+			guest_write(at, new, len);
+			return;
 		}
+		if (guest_exchange(at, len, old, new))
+			return;
 	}
-	if (page->guard)
-		cpu->ops->end_store(cpu->opaque, page, span->offset, span->len);
 }
 
 /* A locked access that spans two pages is not one step. */
@@ -468,16 +466,25 @@ enum cpu_result cpu_modify(struct cpu *cpu, uint64_t linear, unsigned len, bool 
 			   bool (*modify)(void *opaque, const void *old, void *ret_new),
 			   void *opaque)
 {
+	uint16_t right = tlb_right(tlb_privilege(cpu), TLB_WRITE);
+	uint8_t *direct = tlb_direct(cpu, linear, len, right);
 	struct span span[SPANS_MAX];
 	uint8_t old[16], new[16];
 	unsigned n;
-	enum cpu_result result =
-		find_spans(cpu, linear, len, tlb_right(tlb_privilege(cpu), TLB_WRITE), span, &n);
+
+	if (direct) {
+		modify_at(direct, len, locked, modify, opaque);
+		return CPU_NEXT;
+	}
+
+	enum cpu_result result = find_spans(cpu, linear, len, right, span, &n);
 
 	if (result != CPU_NEXT)
 		return result;
 	if (n == 1 && !is_mmio_write(&span[0])) {
-		modify_memory(cpu, &span[0], locked, modify, opaque);
+		begin_store(cpu, &span[0]);
+		modify_at(span[0].page.data + span[0].offset, len, locked, modify, opaque);
+		end_store(cpu, &span[0]);
 		return CPU_NEXT;
 	}
 	result = read_spans(cpu, span, n, old);

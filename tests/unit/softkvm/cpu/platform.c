@@ -180,6 +180,16 @@ int platform_setup(void **state)
 	return 0;
 }
 
+struct cpu *platform_clone(struct platform *platform)
+{
+	struct cpu *cpu = cpu_new(&ops, platform);
+
+	assert_non_null(cpu);
+	cpu->state = platform->cpu->state;
+	cpu->features = platform->cpu->features;
+	return cpu;
+}
+
 int platform_teardown(void **state)
 {
 	struct platform *platform = *state;

@@ -80,6 +80,9 @@ struct platform {
 int platform_setup(void **state);
 int platform_teardown(void **state);
 
+/* Another CPU in the same state, to be freed by the caller. */
+struct cpu *platform_clone(struct platform *platform);
+
 uint8_t *platform_view(struct platform *platform, bool encrypted);
 void put16(struct platform *platform, uint64_t gpa, uint16_t value);
 void put32(struct platform *platform, uint64_t gpa, uint32_t value);

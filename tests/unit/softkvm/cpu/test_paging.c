@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Page tables of all formats: rights, error codes, A and D, reserved bits, the C-bit, the TLB. */
+#include <pthread.h>
 #include <string.h>
 
 #include "platform.h"
 
 #define ALL	      (PTE_P | PTE_W | PTE_U)
-#define VECTOR_PF_RIP (HANDLERS + 16 * VECTOR_PF)
+#define LOCKED_ROUNDS 200000u
 
 #define PF_P  0x01u
 #define PF_W  0x02u
@@ -633,6 +634,30 @@ static void test_locked(void **state)
 	assert_int_equal(get64(platform, DATA + 8), 4);
 }
 
+static void *run_loop(void *cpu)
+{
+	(void)cpu_run(cpu, 2 * LOCKED_ROUNDS);
+	return NULL;
+}
+
+/* Two CPUs at once; the locked word is not aligned. */
+static void test_locked_by_two(void **state)
+{
+	struct platform *platform = *state;
+	struct cpu *other;
+	pthread_t thread;
+
+	platform_long(platform, ALL);
+	platform->cpu->state.gpr[RDI] = DATA + 3;
+	platform_code(platform, 0xf0, 0x48, 0xff, 0x07, 0xeb, 0xfa); /* lock incq (%rdi); jmp */
+	other = platform_clone(platform);
+	assert_int_equal(pthread_create(&thread, NULL, run_loop, other), 0);
+	(void)run_loop(platform->cpu);
+	(void)pthread_join(thread, NULL);
+	(void)cpu_free(other);
+	assert_int_equal(get64(platform, DATA + 3), 2 * LOCKED_ROUNDS);
+}
+
 static void test_translate(void **state)
 {
 	struct platform *platform = *state;
@@ -687,6 +712,7 @@ int main(void)
 		TEST(test_own_code),
 		TEST(test_page_becomes_code),
 		TEST(test_locked),
+		TEST(test_locked_by_two),
 		TEST(test_translate),
 	};
 

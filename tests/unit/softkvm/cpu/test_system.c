@@ -346,6 +346,21 @@ static void test_vc(void **state)
 	assert_int_equal(platform->n_mmio + platform->n_ports, 0);
 }
 
+/* One on the way to the handler of another: it has to end. */
+static void test_vc_in_vc(void **state)
+{
+	struct platform *platform = *state;
+
+	make_es(platform);
+	platform_gate(platform, VECTOR_DF, 0x8e, 1);
+	platform->cpu->state.gpr[RSP] = RAM_LEN + 0x100;
+	platform_code(platform, CPUID);
+	platform_expect_error(platform, VECTOR_DF, 0);
+	platform->cpu->state.idtr.base = RAM_LEN;
+	platform->cpu->state.rip = CODE;
+	assert_int_equal(platform_run(platform, 1), CPU_STOP_SHUTDOWN);
+}
+
 /* KVM cannot emulate the store, and the guest is not told of it. */
 static void test_es_read_only(void **state)
 {
@@ -444,15 +459,16 @@ static void test_sev_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_bad_control),	 TEST(test_control_written),
-		TEST(test_privileged),	 TEST(test_efer),
-		TEST(test_msr),		 TEST(test_msr_not_canonical),
-		TEST(test_cpuid),	 TEST(test_xsetbv),
-		TEST(test_ports),	 TEST(test_string_ports),
-		TEST(test_port_map),	 TEST(test_ltr),
-		TEST(test_hypercall),	 TEST(test_vc),
-		TEST(test_es_read_only), TEST(test_es_native),
-		TEST(test_write_traps),	 TEST(test_sev_status),
+		TEST(test_bad_control), TEST(test_control_written),
+		TEST(test_privileged),	TEST(test_efer),
+		TEST(test_msr),		TEST(test_msr_not_canonical),
+		TEST(test_cpuid),	TEST(test_xsetbv),
+		TEST(test_ports),	TEST(test_string_ports),
+		TEST(test_port_map),	TEST(test_ltr),
+		TEST(test_hypercall),	TEST(test_vc),
+		TEST(test_vc_in_vc),	TEST(test_es_read_only),
+		TEST(test_es_native),	TEST(test_write_traps),
+		TEST(test_sev_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
