@@ -5,7 +5,7 @@
  * One SOCK_SEQPACKET connection per thread of a client, one message per packet: a header, data
  * behind it, and at most one file descriptor.  The library calls; before the host replies it may
  * ask back, one question at a time.  Both are built together: there is no compatibility to keep
- * but the refusal of another version.
+ * but the refusal of another version; WIRE_VERSION changes with whatever is below.
  *
  * A signal that arrives during a call is told through a second socket, which the host hands over
  * when it is greeted: {sequence} of the call, 8 bytes.
@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 /* Where the host is to be found: a path, in the environment of its clients. */
 #define WIRE_SOCKET_ENV "SOFTKVM_SOCKET"
 

@@ -80,6 +80,11 @@ static int hang_up(struct connection *connection)
 	return -EINTR;
 }
 
+void call_abort(struct call *call)
+{
+	(void)hang_up(call->connection);
+}
+
 /* The answer's result, the rest in connection->answer; or -EINTR. */
 static long question(struct call *call, struct wire_message *message, const void *data, int *ret_fd)
 {

@@ -257,7 +257,7 @@ static void serve_call(struct connection *connection, int fd)
 		serve_object(connection, &call, fd);
 		break;
 	default:
-		call_end(&call, -EPROTO, 0);
+		call_abort(&call);
 		break;
 	}
 }

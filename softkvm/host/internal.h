@@ -160,5 +160,6 @@ void mm_forget(struct connections *all, pid_t pid);
 /* call.c */
 void call_begin(struct call *call, struct connection *connection);
 void call_end(struct call *call, long result, uint32_t flags);
+void call_abort(struct call *call); /* nobody knows what it is */
 
 #endif

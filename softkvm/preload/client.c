@@ -234,7 +234,8 @@ static long converse(struct client *client, struct wire_message *message, const 
 			if (r == -EMFILE)
 				return r;
 		}
-		if (r == 0 && !answer_question(client))
+		/* Who is asked before the greeting is over has met another version. */
+		if (r == 0 && (message->type == WIRE_HELLO || !answer_question(client)))
 			r = -EPROTO;
 	}
 	*ret_is_broken = true;

@@ -25,7 +25,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -65,6 +64,7 @@ static void test_open(void **state)
 	autofd fd = open("/dev/kvm", O_RDWR);
 	struct stat st;
 	struct statx stx;
+	int pair[2];
 
 	assert_true(fd >= 0);
 	assert_int_equal(fcntl(fd, F_GETFD), 0);
@@ -72,6 +72,21 @@ static void test_open(void **state)
 	close_fd(fd);
 	fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(S_ISCHR(st.st_mode));
+	assert_int_equal(st.st_rdev, makedev(10, 232));
+	assert_int_equal(fstatat(fd, "", &st, AT_EMPTY_PATH), 0);
+	assert_true(S_ISCHR(st.st_mode));
+
+	autofd unnamed = ioctl(fd, TOY_NEW, 1);
+
+	assert_int_equal(fstat(unnamed, &st), 0);
+	assert_int_equal(st.st_mode, 0600);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(fstat(pair[0], &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	close_fd(pair[0]);
+	close_fd(pair[1]);
 	assert_errno(open("/dev/sev", O_RDWR), ENOENT);
 	assert_int_equal(access("/dev/kvm", R_OK | W_OK), 0);
 	assert_errno(access("/dev/kvm", X_OK), EACCES);
@@ -474,11 +489,14 @@ static void jump_from_handler(int number)
 	siglongjmp(jump, 1);
 }
 
+/* Another timer than alarm()'s. */
 static void after(unsigned microseconds)
 {
-	const struct itimerval timer = {.it_value.tv_usec = microseconds};
+	const struct itimerspec when = {.it_value.tv_nsec = microseconds * 1000l};
+	timer_t timer;
 
-	assert_int_equal(setitimer(ITIMER_REAL, &timer, NULL), 0);
+	assert_int_equal(timer_create(CLOCK_MONOTONIC, NULL, &timer), 0);
+	assert_int_equal(timer_settime(timer, 0, &when, NULL), 0);
 }
 
 /* A call that is left by longjmp(). */

@@ -235,11 +235,13 @@ static void toy_release(struct object *object)
 
 static struct object *toy_new(struct host *host, struct mm *mm)
 {
-	static const struct object_ops ops = {
+	static const struct object_ops device = {
+		.name = "kvm", .ioctl = toy_ioctl, .mmap = toy_mmap, .release = toy_release};
+	static const struct object_ops other = {
 		.name = "toy", .ioctl = toy_ioctl, .mmap = toy_mmap, .release = toy_release};
 	struct toy *toy = calloc(1, sizeof(*toy));
 
-	object_init(&toy->object, &ops, host);
+	object_init(&toy->object, mm ? &other : &device, host);
 	toy->mm = mm;
 	pthread_mutex_init(&toy->lock, NULL);
 	pthread_cond_init(&toy->stopped, NULL);
