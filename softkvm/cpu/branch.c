@@ -157,22 +157,22 @@ static enum cpu_result exec_pusha(struct cpu *cpu, const struct insn *insn)
 	return result;
 }
 
+/* What has been popped stays, whatever is behind it; it is popped again, as RSP does not move. */
 static enum cpu_result exec_popa(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t rsp = cpu->state.gpr[RSP];
-	uint64_t value[RDI + 1];
 	enum cpu_result result = CPU_NEXT;
 
-	for (unsigned i = 0; i <= RDI && result == CPU_NEXT; i++)
-		result = cpu_pop(cpu, &value[RDI - i], insn->operand_size);
-	if (result != CPU_NEXT) {
-		cpu->state.gpr[RSP] = rsp;
-		return result;
+	for (unsigned reg = RDI + 1; reg-- > RAX && result == CPU_NEXT;) {
+		uint64_t value;
+
+		result = cpu_pop(cpu, &value, insn->operand_size);
+		if (result == CPU_NEXT && reg != RSP)
+			set_gpr(cpu, reg, insn->operand_size, value);
 	}
-	for (unsigned reg = RAX; reg <= RDI; reg++)
-		if (reg != RSP)
-			set_gpr(cpu, reg, insn->operand_size, value[reg]);
-	return CPU_NEXT;
+	if (result != CPU_NEXT)
+		cpu->state.gpr[RSP] = rsp;
+	return result;
 }
 
 /* Virtual-8086 mode emulates flags with IOPL below 3; CR4.VME is not offered. */
@@ -270,17 +270,19 @@ static enum cpu_result exec_bound(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->operand_size;
 	int64_t index = sign_extend(cpu->state.gpr[insn->operand[0].reg], size);
-	uint64_t linear, lower = 0, upper = 0;
-	enum cpu_result result =
-		cpu_linear(cpu, insn->segment, insn_offset(cpu, insn), 2 * size, false, &linear);
+	uint64_t offset = insn_offset(cpu, insn), linear, bound[2] = {0, 0};
+	enum cpu_result result = CPU_NEXT;
 
-	if (result == CPU_NEXT)
-		result = cpu_load(cpu, linear, &lower, size);
-	if (result == CPU_NEXT)
-		result = cpu_load(cpu, linear + size, &upper, size);
+	for (unsigned i = 0; i < 2 && result == CPU_NEXT; i++) {
+		result = cpu_linear(cpu, insn->segment,
+				    zero_extend(offset + i * size, insn->address_size), size, false,
+				    &linear);
+		if (result == CPU_NEXT)
+			result = cpu_load(cpu, linear, &bound[i], size);
+	}
 	if (result != CPU_NEXT)
 		return result;
-	if (index < sign_extend(lower, size) || index > sign_extend(upper, size))
+	if (index < sign_extend(bound[0], size) || index > sign_extend(bound[1], size))
 		return cpu_raise(cpu, VECTOR_BR, false, 0);
 	return CPU_NEXT;
 }
