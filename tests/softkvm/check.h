@@ -47,6 +47,7 @@ struct test_case {
 	uint8_t code[ZYDIS_MAX_INSTRUCTION_LENGTH];
 	uint8_t length;
 	uint16_t mnemonic;
+	bool is_32; /* compatibility mode of 32 bits, else 64-bit mode */
 	struct registers registers;
 	uint8_t data[DATA_LEN];
 };
@@ -65,9 +66,9 @@ static inline uint64_t case_address(unsigned slot)
 	return CODE_BASE + slot * SLOT_LEN + SLOT_INSN;
 }
 
-/* generate.c */
+/* generate.c.  only: a mnemonic or NULL; returns NULL if there is none. */
 struct generator;
-struct generator *generator_new(const char *only); /* a mnemonic or NULL; NULL if there is none */
+struct generator *generator_new(bool is_32, const char *only);
 struct generator *generator_free(struct generator *generator);
 /* Has it this mnemonic?  Do not make it any more. */
 bool generator_has(const struct generator *generator, ZydisMnemonic mnemonic);

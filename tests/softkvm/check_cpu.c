@@ -4,7 +4,8 @@
  *
  * Random instructions, each with random registers and memory, are carried out by both and what
  * comes of it is compared: registers, flags that are defined, memory, exceptions.  A case is a
- * function of its number and --seed: --first N --cases 1 repeats one.
+ * function of its number and --seed: --first N --cases 1 repeats one.  With --bits 32 it is 32-bit
+ * code in compatibility mode.
  */
 #include "check.h"
 
@@ -26,6 +27,7 @@ struct check {
 	struct interpreter *interpreter;
 	ZydisDecoder decoder;
 	ZydisFormatter formatter;
+	uint64_t bits;
 	uint64_t seed, first, cases, shown, max_shown;
 	uint64_t differences, unknown;
 	struct {
@@ -336,11 +338,15 @@ static bool parse(const char *text, uint64_t *ret)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"seed", required_argument, NULL, 's'},	 {"cases", required_argument, NULL, 'c'},
-		{"first", required_argument, NULL, 'f'}, {"only", required_argument, NULL, 'o'},
-		{"show", required_argument, NULL, 'n'},	 {NULL, 0, NULL, 0},
+		{"seed", required_argument, NULL, 's'},
+		{"cases", required_argument, NULL, 'c'},
+		{"first", required_argument, NULL, 'f'},
+		{"only", required_argument, NULL, 'o'},
+		{"show", required_argument, NULL, 'n'},
+		{"bits", required_argument, NULL, 'b'},
+		{NULL, 0, NULL, 0},
 	};
-	static struct check check = {.cases = 100000, .max_shown = 20};
+	static struct check check = {.bits = 64, .cases = 100000, .max_shown = 20};
 	const char *only = NULL;
 	bool is_good = true;
 	int option;
@@ -359,6 +365,10 @@ int main(int argc, char **argv)
 		case 'n':
 			is_good &= parse(optarg, &check.max_shown);
 			break;
+		case 'b':
+			is_good &= parse(optarg, &check.bits) &&
+				   (check.bits == 64 || check.bits == 32);
+			break;
 		case 'o':
 			only = optarg;
 			break;
@@ -367,13 +377,14 @@ int main(int argc, char **argv)
 			break;
 		}
 	if (!is_good || optind != argc) {
-		fprintf(stderr, "usage: check_cpu [--seed N] [--first N] [--cases N] "
-				"[--only MNEMONIC] [--show N]\n");
+		fprintf(stderr,
+			"usage: check_cpu [--seed N] [--first N] [--cases N] [--bits 64|32] "
+			"[--only MNEMONIC] [--show N]\n");
 		return 2;
 	}
-	decoder_init(&check.decoder, DECODE_64);
+	decoder_init(&check.decoder, check.bits == 32 ? DECODE_COMPAT_32 : DECODE_64);
 	(void)ZydisFormatterInit(&check.formatter, ZYDIS_FORMATTER_STYLE_INTEL);
-	check.generator = generator_new(only);
+	check.generator = generator_new(check.bits == 32, only);
 	check.native = native_new();
 	check.interpreter = interpreter_new();
 	if (!check.generator || !check.native || !check.interpreter) {

@@ -32,6 +32,7 @@ struct encoding {
 
 struct generator {
 	ZydisDecoder decoder;
+	bool is_32;
 	struct encoding *encodings; /* by mnemonic */
 	unsigned n_encodings, allocated;
 	uint16_t mnemonics[ZYDIS_MNEMONIC_MAX_VALUE + 1];
@@ -88,6 +89,9 @@ static bool is_misunderstood(const ZydisDecodedInstruction *decoded)
 			if (decoded->raw.prefixes[i].value >= 0xf2)
 				return true;
 		return false;
+	case ZYDIS_MNEMONIC_VPEXTRD: /* with VEX.W outside of 64-bit mode it is #UD */
+	case ZYDIS_MNEMONIC_VPINSRD:
+		return decoded->raw.vex.W;
 	case ZYDIS_MNEMONIC_NOP: /* PREFETCHW without memory, which is #UD */
 		return decoded->opcode == 0x0d;
 	default:
@@ -185,13 +189,14 @@ static void put_vex(struct bytes *bytes, const struct encoding *encoding, unsign
 }
 
 /* An encoding with chance's choice of the rest; plain: without what is optional. */
-static struct bytes build(const struct encoding *encoding, uint64_t *random, bool plain)
+static struct bytes build(const struct encoding *encoding, uint64_t *random, bool is_32, bool plain)
 {
 	struct bytes bytes = {0};
-	unsigned extended = plain || chance(random, 40) ? 0 : below(random, 8);
+	unsigned extended = plain || is_32 || chance(random, 40) ? 0 : below(random, 8);
 
 	if (!plain) {
-		if (chance(random, 4))
+		/* GS is a null selector, which is good for nothing outside of 64-bit mode. */
+		if (!is_32 && chance(random, 4))
 			put(&bytes, PREFIX_GS);
 		if (chance(random, 4))
 			put(&bytes, PREFIX_ADDRESS);
@@ -202,9 +207,10 @@ static struct bytes build(const struct encoding *encoding, uint64_t *random, boo
 	}
 	if (encoding->is_vex)
 		put_vex(&bytes, encoding, extended,
-			plain && chance(random, 50) ? 0 : below(random, 16), chance(random, 50));
+			plain && chance(random, 50) ? 0 : below(random, is_32 ? 8 : 16),
+			chance(random, 50));
 	else
-		put_legacy(&bytes, encoding, extended, !plain && chance(random, 30));
+		put_legacy(&bytes, encoding, extended, !plain && !is_32 && chance(random, 30));
 	put(&bytes, encoding->opcode);
 	if (encoding->has_modrm) {
 		unsigned mod = encoding->is_memory ? below(random, 3) << 6 : MODRM_REGISTER;
@@ -242,11 +248,11 @@ static bool add(struct generator *generator, const struct encoding *encoding)
 }
 
 /* One-byte opcodes that are prefixes, of which build() has its own choice. */
-static bool is_prefix(unsigned opcode)
+static bool is_prefix(unsigned opcode, bool is_32)
 {
-	return (opcode & 0xf0) == 0x40 || (opcode & 0xe7) == 0x26 || (opcode & 0xfc) == 0x64 ||
-	       opcode == 0xf0 || opcode == 0xf2 || opcode == 0xf3 || opcode == 0xc4 ||
-	       opcode == 0xc5;
+	return (!is_32 && (opcode & 0xf0) == 0x40) || (opcode & 0xe7) == 0x26 ||
+	       (opcode & 0xfc) == 0x64 || opcode == 0xf0 || opcode == 0xf2 || opcode == 0xf3 ||
+	       opcode == 0xc4 || opcode == 0xc5;
 }
 
 /* All of what a first opcode byte may be followed by; false: no memory. */
@@ -297,7 +303,9 @@ static bool enumerate(struct generator *generator, const char *only)
 		};
 
 		if (encoding.is_vex ? encoding.map == 0
-				    : encoding.l || (encoding.map == 0 && is_prefix((uint8_t)n)))
+				    : encoding.l || (encoding.w && generator->is_32) ||
+					      (encoding.map == 0 &&
+					       is_prefix((uint8_t)n, generator->is_32)))
 			continue;
 		if (!enumerate_opcode(generator, &encoding, only))
 			return false;
@@ -327,13 +335,14 @@ static void index_mnemonics(struct generator *generator)
 	generator->first[ZYDIS_MNEMONIC_MAX_VALUE + 1] = n;
 }
 
-struct generator *generator_new(const char *only)
+struct generator *generator_new(bool is_32, const char *only)
 {
 	struct generator *generator = calloc(1, sizeof(*generator));
 
 	if (!generator)
 		return NULL;
-	decoder_init(&generator->decoder, DECODE_64);
+	generator->is_32 = is_32;
+	decoder_init(&generator->decoder, is_32 ? DECODE_COMPAT_32 : DECODE_64);
 	if (!enumerate(generator, only) || generator->n_encodings == 0)
 		return generator_free(generator);
 	qsort(generator->encodings, generator->n_encodings, sizeof(*generator->encodings),
@@ -594,7 +603,7 @@ static bool is_branch(const ZydisDecodedInstruction *decoded)
 static bool fill(const struct generator *generator, const struct encoding *encoding,
 		 uint64_t *random, unsigned slot, bool plain, struct test_case *ret)
 {
-	struct bytes bytes = build(encoding, random, plain);
+	struct bytes bytes = build(encoding, random, generator->is_32, plain);
 	ZydisDecodedInstruction decoded;
 	ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 
@@ -647,11 +656,21 @@ static bool fill(const struct generator *generator, const struct encoding *encod
 		if (decoded.raw.imm[0].size)
 			ret->code[decoded.raw.imm[0].offset] &= 15;
 	}
-	if (decoded.mnemonic == ZYDIS_MNEMONIC_POPF || decoded.mnemonic == ZYDIS_MNEMONIC_POPFQ) {
+	if (decoded.mnemonic == ZYDIS_MNEMONIC_POPF || decoded.mnemonic == ZYDIS_MNEMONIC_POPFD ||
+	    decoded.mnemonic == ZYDIS_MNEMONIC_POPFQ) {
 		ret->registers.gpr[RSP] = DATA_BASE + below(random, DATA_LEN - 8);
 		poke(ret, ret->registers.gpr[RSP], draw(random) & 0xcd5);
 	}
 	return true;
+}
+
+/* What 32-bit code does not see is zero. */
+static void truncate_registers(struct registers *registers)
+{
+	for (unsigned i = 0; i < 8; i++)
+		registers->gpr[i] = (uint32_t)registers->gpr[i];
+	for (unsigned i = 8; i < 16; i++)
+		registers->gpr[i] = 0;
 }
 
 static void generate_encoding(const struct generator *generator, const struct encoding *encoding,
@@ -659,7 +678,12 @@ static void generate_encoding(const struct generator *generator, const struct en
 {
 	static const uint8_t nop[] = {0x90};
 
+	ret->mnemonic = ZYDIS_MNEMONIC_NOP; /* if nothing else will do */
+	ret->length = sizeof(nop);
+	memcpy(ret->code, nop, sizeof(nop));
+	ret->registers.rip = case_address(slot);
 	draw_registers(random, &ret->registers);
+	ret->is_32 = generator->is_32;
 	for (unsigned i = 0; i < DATA_LEN; i += sizeof(uint64_t)) {
 		uint64_t value = draw(random);
 
@@ -667,11 +691,9 @@ static void generate_encoding(const struct generator *generator, const struct en
 	}
 	for (unsigned attempt = 0; attempt < ATTEMPTS; attempt++)
 		if (fill(generator, encoding, random, slot, attempt >= ATTEMPTS_SIMPLE, ret))
-			return;
-	ret->mnemonic = ZYDIS_MNEMONIC_NOP;
-	ret->length = sizeof(nop);
-	memcpy(ret->code, nop, sizeof(nop));
-	ret->registers.rip = case_address(slot);
+			break;
+	if (generator->is_32)
+		truncate_registers(&ret->registers);
 }
 
 void generate(const struct generator *generator, uint64_t seed, unsigned slot,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* interpret.c - instructions by softkvm's CPU, in 64-bit mode at CPL 3 */
+/* interpret.c - instructions by softkvm's CPU, in 64-bit or compatibility mode at CPL 3 */
 #include "check.h"
 
 #include <cpuid.h>
@@ -206,6 +206,8 @@ void interpret(struct interpreter *interpreter, const struct test_case *test, un
 
 	(void)slot;
 	cpu->state = interpreter->initial;
+	if (test->is_32)
+		cpu->state.segment[CS].attributes ^= SEGMENT_L | SEGMENT_DB;
 	give(&cpu->state, &test->registers);
 	memcpy(interpreter->memory[DATA], test->data, DATA_LEN);
 	result = step(cpu);

@@ -33,6 +33,10 @@
 #define XSAVE_YMM	 576
 #define STACK_LEN	 65536
 #define INT3		 0xcc
+/* Linux's: arch/x86/include/asm/segment.h */
+#define USER32_CS 0x23
+#define USER_DS	  0x2b
+#define USER_CS	  0x33
 
 struct shared {
 	struct test_case cases[BATCH];
@@ -100,6 +104,9 @@ static void give(ucontext_t *context, const struct test_case *test)
 	for (unsigned i = 0; i < 16; i++)
 		gregs[register_of[i]] = (greg_t)registers->gpr[i];
 	gregs[REG_RIP] = (greg_t)registers->rip;
+	/* CS is in the lowest of four halves. */
+	gregs[REG_CSGSFS] = (greg_t)(((uint64_t)gregs[REG_CSGSFS] & ~0xffffull) |
+				     (test->is_32 ? USER32_CS : USER_CS));
 	gregs[REG_EFL] = (greg_t)registers->rflags;
 	fpu->mxcsr = registers->mxcsr;
 	fpu->cwd = registers->fcw;
@@ -150,6 +157,8 @@ static _Noreturn void child(void)
 	if (syscall(SYS_arch_prctl, ARCH_SET_GS, GS_BASE) ||
 	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
 		_exit(1);
+	/* 64-bit mode does not care. */
+	__asm__ volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(USER_DS));
 	__asm__ volatile("int3");
 	__builtin_unreachable();
 }
