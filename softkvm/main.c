@@ -116,7 +116,7 @@ static bool parse_pair(const char *text, uint32_t *ret_first, uint32_t *ret_seco
 static bool parse_asids(const char *text, struct host_config *ret)
 {
 	return parse_pair(text, &ret->max_asid, &ret->min_sev_asid) && ret->max_asid > 0 &&
-	       ret->max_asid <= PSP_ASIDS_MAX && ret->min_sev_asid <= ret->max_asid;
+	       ret->max_asid < PSP_ASIDS_MAX && ret->min_sev_asid <= ret->max_asid;
 }
 
 static bool parse_capacity(const char *text, struct host_config *ret)

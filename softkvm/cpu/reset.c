@@ -34,7 +34,7 @@ static void initialize(struct cpu_state *state)
 		.limit = LIMIT_INITIAL,
 	};
 	state->tr = (struct cpu_segment){
-		.attributes = SEGMENT_PRESENT | TYPE_TSS_BUSY,
+		.attributes = SEGMENT_PRESENT | TYPE_TSS_16_BUSY, /* as KVM has it on AMD */
 		.limit = LIMIT_INITIAL,
 	};
 	state->gdtr = state->idtr = (struct cpu_table){.limit = LIMIT_INITIAL};
