@@ -337,6 +337,17 @@ const char *call_cgroup(struct call *call)
 	return call->cgroup ? call->cgroup : "/";
 }
 
+/* proc_pid_stat(5): the state is behind the name, which may contain anything. */
+bool call_is_stopped(const struct call *call)
+{
+	char text[64], *end;
+	ssize_t n = pread(call->connection->client->stat_fd, text, sizeof(text) - 1, 0);
+
+	text[n < 0 ? 0 : n] = '\0';
+	end = strrchr(text, ')');
+	return end && strncmp(end, ") T", strlen(") T")) == 0;
+}
+
 int call_lock(struct call *call, pthread_mutex_t *mutex)
 {
 	int r = pthread_mutex_trylock(mutex);

@@ -65,6 +65,9 @@ const char *call_cgroup(struct call *call);
 bool call_is_killed(const struct call *call);
 /* A signal has arrived, KVM_RUN is to return -EINTR.  Until the call ends. */
 bool call_is_interrupted(const struct call *call);
+/* The client's process has been stopped by a signal: no thread of it is in a system call any more.
+ * Nobody tells the host, so this costs a system call. */
+bool call_is_stopped(const struct call *call);
 /* *flag is set and notify() called, from another thread, as soon as either becomes true.  NULL ends
  * it; after that notify() is not running. */
 void call_watch(struct call *call, _Atomic bool *flag, void (*notify)(void *opaque), void *opaque);

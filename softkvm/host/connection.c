@@ -2,6 +2,7 @@
 /* Threads of clients, and the thread that serves each of them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -101,6 +102,14 @@ static void client_ended(struct watch *watch, uint32_t events)
 			connection_kill(c);
 }
 
+static int open_stat(pid_t pid)
+{
+	char path[32];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	return pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+}
+
 static struct client *client_get(struct connections *all, pid_t pid)
 {
 	struct client *client;
@@ -116,6 +125,7 @@ static struct client *client_get(struct connections *all, pid_t pid)
 		client->pid = pid;
 		client->watch.fd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 		client->watch.ready = client_ended;
+		client->stat_fd = open_stat(pid);
 		/* Without it, the end of the process is seen by those of its connections. */
 		if (client->watch.fd >= 0 && monitor_add(all, &client->watch, EPOLLIN) < 0)
 			client->watch.fd = close_fd(client->watch.fd);
@@ -137,6 +147,7 @@ struct client *client_put(struct client *client)
 	*at = client->next;
 	unwatch(client->all, &client->watch);
 	close_fd(client->watch.fd);
+	close_fd(client->stat_fd);
 	free(client);
 	return NULL;
 }

@@ -44,6 +44,7 @@ struct client {
 	struct connections *all;
 	struct client *next;
 	pid_t pid;
+	int stat_fd; /* its /proc/PID/stat, or -1 */
 	bool ended;
 	_Atomic unsigned refs;	/* connections and files; dropped by the monitor only */
 	unsigned n_connections; /* monitor only */

@@ -25,6 +25,9 @@
 /* Some hundred microseconds: as late as that a timer may be. */
 #define ROUND 4096
 
+/* As long as that a guest may go on after its VMM has been stopped. */
+#define LOOKOUT_NS 1000000
+
 #define RFLAGS_IF (1ull << 9)
 #define CR8_MAX	  15
 
@@ -192,11 +195,25 @@ static void wait_for_kick(struct vcpu *vcpu, uint64_t deadline)
 	(void)pthread_mutex_unlock(&vcpu->wait_lock);
 }
 
+/*
+ * SIGSTOP makes every thread leave the kernel, and nobody tells the host: a guest must not go on
+ * while its VMM stands still.
+ */
+static bool is_stopped(struct vcpu *vcpu, struct call *call)
+{
+	uint64_t now = host_now_ns();
+
+	if (now < vcpu->lookout_ns)
+		return false;
+	vcpu->lookout_ns = now + LOOKOUT_NS;
+	return call_is_stopped(call);
+}
+
 static int why_leave(struct vcpu *vcpu, struct call *call)
 {
 	if (vcpu->vm->dead)
 		return -EIO;
-	if (call_is_interrupted(call) || call_is_killed(call)) {
+	if (call_is_interrupted(call) || call_is_killed(call) || is_stopped(vcpu, call)) {
 		vcpu->run->exit_reason = KVM_EXIT_INTR;
 		return -EINTR;
 	}

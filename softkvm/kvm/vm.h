@@ -101,6 +101,7 @@ struct vcpu {
 	bool fpu_is_confidential;
 
 	uint64_t memory_layout; /* what is in the TLB is of this */
+	uint64_t lookout_ns;	/* when to look again whether the VMM has been stopped */
 
 	bool has_run;
 	bool has_signal_mask; /* KVM_SET_SIGNAL_MASK: for the time of KVM_RUN */

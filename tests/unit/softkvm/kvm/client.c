@@ -187,6 +187,12 @@ bool call_is_killed(const struct call *call)
 	return false;
 }
 
+bool call_is_stopped(const struct call *call)
+{
+	(void)call;
+	return false;
+}
+
 bool call_is_interrupted(const struct call *call)
 {
 	struct client *client = call->client;
