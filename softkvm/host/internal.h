@@ -155,7 +155,7 @@ void reaper_stop(struct connections *all);
 
 /* mm.c */
 struct mm *mm_find(struct connections *all, const uint8_t cookie[WIRE_COOKIE_LEN], pid_t pid);
-/* The process has ended: nobody else is to be taken for it. */
+/* The process has ended: nobody else is to be taken for it because of its PID. */
 void mm_forget(struct connections *all, pid_t pid);
 
 /* call.c */

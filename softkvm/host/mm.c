@@ -3,7 +3,9 @@
  * mm.c - address spaces of clients
  *
  * The library makes up a cookie for each, but a client may say what it likes: another process is
- * believed to be in the same address space only if the kernel says so.
+ * believed to be in the same address space only if the kernel says so.  The kernel cannot say it of
+ * a process that is dead, and an address space can outlive the process that was seen in it first.
+ * Then the cookie has to do: nobody knows it but whoever is there, or was told by them.
  */
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -14,10 +16,10 @@
 
 #include "softkvm/host/internal.h"
 
-/* pid: 0 if the process is in no PID namespace that we see; then the cookie has to do. */
+/* mm->pid: 0 if the process is dead.  pid: 0 if it is in no PID namespace that we see. */
 static bool is_same(const struct mm *mm, pid_t pid)
 {
-	return mm->pid == pid ||
+	return mm->pid == 0 || mm->pid == pid ||
 	       (mm->pid > 0 && pid > 0 && syscall(SYS_kcmp, mm->pid, pid, KCMP_VM, 0, 0) == 0);
 }
 
@@ -31,6 +33,7 @@ struct mm *mm_find(struct connections *all, const uint8_t cookie[WIRE_COOKIE_LEN
 			break;
 	if (mm) {
 		mm->refs++;
+		mm->pid = mm->pid ? mm->pid : pid;
 	} else {
 		mm = calloc(1, sizeof(*mm));
 		if (mm) {
@@ -59,15 +62,10 @@ static void mm_unlink(struct mm *mm)
 
 void mm_forget(struct connections *all, pid_t pid)
 {
-	struct mm **at = &all->mms;
-
 	pthread_mutex_lock(&all->lock);
-	while (*at) {
-		if ((*at)->pid == pid)
-			*at = (*at)->next;
-		else
-			at = &(*at)->next;
-	}
+	for (struct mm *mm = all->mms; mm; mm = mm->next)
+		if (mm->pid == pid)
+			mm->pid = 0;
 	pthread_mutex_unlock(&all->lock);
 }
 

@@ -7,8 +7,10 @@
  * looked at before each use.
  *
  * Who else could come by: a signal handler, while a call is under way; and whoever shares the
- * thread's memory but is another thread (vfork).  They get a connection for one call.  A child of
- * fork(), by whatever means, finds the page with the process's state wiped, and starts anew.
+ * thread's memory but is another thread (vfork, or clone with CLONE_VM).  They get a connection for
+ * one call, and another process touches nothing that threads of the first may have locked when they
+ * died.  A child of fork(), by whatever means, finds the page with the process's state wiped, and
+ * starts anew.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -167,14 +169,25 @@ static void know_process(void)
 	process->is_known = true;
 }
 
+/* In a process that has the first one's memory only. */
+static bool is_guest(void)
+{
+	return library_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0) != library.process->pid;
+}
+
+static int open_own_door(void)
+{
+	return library_move_high((int)library_syscall(SYS_openat, AT_FDCWD, (long)library.path,
+						      O_PATH | O_CLOEXEC, 0, 0, 0));
+}
+
 static void open_door(void)
 {
 	kernel_sigset mask;
 
 	library_lock(&mask);
 	if (!library_is_same_file(library.door, &library.door_identity)) {
-		library.door = library_move_high((int)library_syscall(
-			SYS_openat, AT_FDCWD, (long)library.path, O_PATH | O_CLOEXEC, 0, 0, 0));
+		library.door = open_own_door();
 		(void)library_fstat(library.door, &library.door_identity);
 	}
 	library_unlock(&mask);
@@ -183,16 +196,21 @@ static void open_door(void)
 static int connect_to_host(int fd)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	bool is_other = is_guest();
+	int door;
 	long r;
 
-	open_door();
-	if (library.door < 0)
-		return library.door;
-	(void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/thread-self/fd/%d",
-		       library.door);
+	if (!is_other)
+		open_door();
+	door = is_other ? open_own_door() : library.door;
+	if (door < 0)
+		return door;
+	(void)snprintf(address.sun_path, sizeof(address.sun_path), "/proc/thread-self/fd/%d", door);
 	do
 		r = library_syscall(SYS_connect, fd, (long)&address, sizeof(address), 0, 0, 0);
 	while (r == -EINTR);
+	if (is_other)
+		close_raw(door);
 	return (int)r;
 }
 
@@ -275,7 +293,7 @@ struct link *link_acquire(const void *frame)
 	struct link *link;
 
 	know_process();
-	link = own;
+	link = is_guest() ? NULL : own;
 	if (link && link->tid == tid && (!link->frame || is_left(link, frame))) {
 		if (!link->frame && library_is_same_file(link->fd, &link->identity)) {
 			link->frame = frame;
@@ -285,8 +303,7 @@ struct link *link_acquire(const void *frame)
 		link_drop(link);
 		link = NULL;
 	}
-	bool is_temporary =
-		link || library_syscall(SYS_getpid, 0, 0, 0, 0, 0, 0) != library.process->pid;
+	bool is_temporary = link || is_guest();
 
 	link = link_new(tid);
 	if (!link)
