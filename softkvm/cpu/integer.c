@@ -247,6 +247,14 @@ static enum cpu_result exec_set(struct cpu *cpu, const struct insn *insn)
 	return operand_set(cpu, insn, 0, alu_condition(cpu->state.rflags, insn->condition));
 }
 
+/* D6, which no manual of AMD lists: all bits of AL become CF. */
+static enum cpu_result exec_salc(struct cpu *cpu, const struct insn *insn)
+{
+	(void)insn;
+	set_gpr(cpu, RAX, 1, cpu->state.rflags & FLAG_CF ? 0xff : 0);
+	return CPU_NEXT;
+}
+
 static enum cpu_result exec_xlat(struct cpu *cpu, const struct insn *insn)
 {
 	uint64_t offset =
@@ -361,61 +369,34 @@ static enum cpu_result exec_ud(struct cpu *cpu, const struct insn *insn)
 exec_fn *integer_find(const ZydisDecodedInstruction *decoded)
 {
 	static exec_fn *const table[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-		[ZYDIS_MNEMONIC_ADD] = exec_add,
-		[ZYDIS_MNEMONIC_ADC] = exec_adc,
-		[ZYDIS_MNEMONIC_SUB] = exec_sub,
-		[ZYDIS_MNEMONIC_SBB] = exec_sbb,
-		[ZYDIS_MNEMONIC_AND] = exec_and,
-		[ZYDIS_MNEMONIC_OR] = exec_or,
-		[ZYDIS_MNEMONIC_XOR] = exec_xor,
-		[ZYDIS_MNEMONIC_CMP] = exec_cmp,
-		[ZYDIS_MNEMONIC_TEST] = exec_test,
-		[ZYDIS_MNEMONIC_INC] = exec_inc,
-		[ZYDIS_MNEMONIC_DEC] = exec_dec,
-		[ZYDIS_MNEMONIC_NEG] = exec_neg,
-		[ZYDIS_MNEMONIC_NOT] = exec_not,
-		[ZYDIS_MNEMONIC_ADCX] = exec_adcx,
-		[ZYDIS_MNEMONIC_ADOX] = exec_adox,
-		[ZYDIS_MNEMONIC_MOV] = exec_mov,
-		[ZYDIS_MNEMONIC_MOVZX] = exec_mov,
-		[ZYDIS_MNEMONIC_MOVNTI] = exec_mov,
-		[ZYDIS_MNEMONIC_MOVSX] = exec_movsx,
-		[ZYDIS_MNEMONIC_MOVSXD] = exec_movsx,
-		[ZYDIS_MNEMONIC_MOVBE] = exec_movbe,
-		[ZYDIS_MNEMONIC_BSWAP] = exec_bswap,
-		[ZYDIS_MNEMONIC_LEA] = exec_lea,
-		[ZYDIS_MNEMONIC_XLAT] = exec_xlat,
-		[ZYDIS_MNEMONIC_CBW] = exec_cbw,
-		[ZYDIS_MNEMONIC_CWDE] = exec_cbw,
-		[ZYDIS_MNEMONIC_CDQE] = exec_cbw,
-		[ZYDIS_MNEMONIC_CWD] = exec_cwd,
-		[ZYDIS_MNEMONIC_CDQ] = exec_cwd,
-		[ZYDIS_MNEMONIC_CQO] = exec_cwd,
-		[ZYDIS_MNEMONIC_LAHF] = exec_lahf,
-		[ZYDIS_MNEMONIC_SAHF] = exec_sahf,
-		[ZYDIS_MNEMONIC_CLC] = exec_flag,
-		[ZYDIS_MNEMONIC_STC] = exec_flag,
-		[ZYDIS_MNEMONIC_CMC] = exec_flag,
-		[ZYDIS_MNEMONIC_CLD] = exec_flag,
-		[ZYDIS_MNEMONIC_STD] = exec_flag,
-		[ZYDIS_MNEMONIC_NOP] = exec_nop,
-		[ZYDIS_MNEMONIC_PAUSE] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCH] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCHNTA] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCHT0] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCHT1] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCHT2] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCHW] = exec_nop,
-		[ZYDIS_MNEMONIC_PREFETCHWT1] = exec_nop,
-		[ZYDIS_MNEMONIC_LFENCE] = exec_nop,
-		[ZYDIS_MNEMONIC_SFENCE] = exec_nop,
-		[ZYDIS_MNEMONIC_MFENCE] = exec_mfence,
-		[ZYDIS_MNEMONIC_CLFLUSH] = exec_clflush,
-		[ZYDIS_MNEMONIC_CLFLUSHOPT] = exec_clflush,
-		[ZYDIS_MNEMONIC_CLWB] = exec_clflush,
-		[ZYDIS_MNEMONIC_UD0] = exec_ud,
-		[ZYDIS_MNEMONIC_UD1] = exec_ud,
-		[ZYDIS_MNEMONIC_UD2] = exec_ud,
+		[ZYDIS_MNEMONIC_ADD] = exec_add,	 [ZYDIS_MNEMONIC_ADC] = exec_adc,
+		[ZYDIS_MNEMONIC_SUB] = exec_sub,	 [ZYDIS_MNEMONIC_SBB] = exec_sbb,
+		[ZYDIS_MNEMONIC_AND] = exec_and,	 [ZYDIS_MNEMONIC_OR] = exec_or,
+		[ZYDIS_MNEMONIC_XOR] = exec_xor,	 [ZYDIS_MNEMONIC_CMP] = exec_cmp,
+		[ZYDIS_MNEMONIC_TEST] = exec_test,	 [ZYDIS_MNEMONIC_INC] = exec_inc,
+		[ZYDIS_MNEMONIC_DEC] = exec_dec,	 [ZYDIS_MNEMONIC_NEG] = exec_neg,
+		[ZYDIS_MNEMONIC_NOT] = exec_not,	 [ZYDIS_MNEMONIC_ADCX] = exec_adcx,
+		[ZYDIS_MNEMONIC_ADOX] = exec_adox,	 [ZYDIS_MNEMONIC_MOV] = exec_mov,
+		[ZYDIS_MNEMONIC_MOVZX] = exec_mov,	 [ZYDIS_MNEMONIC_MOVNTI] = exec_mov,
+		[ZYDIS_MNEMONIC_MOVSX] = exec_movsx,	 [ZYDIS_MNEMONIC_MOVSXD] = exec_movsx,
+		[ZYDIS_MNEMONIC_MOVBE] = exec_movbe,	 [ZYDIS_MNEMONIC_BSWAP] = exec_bswap,
+		[ZYDIS_MNEMONIC_LEA] = exec_lea,	 [ZYDIS_MNEMONIC_SALC] = exec_salc,
+		[ZYDIS_MNEMONIC_XLAT] = exec_xlat,	 [ZYDIS_MNEMONIC_CBW] = exec_cbw,
+		[ZYDIS_MNEMONIC_CWDE] = exec_cbw,	 [ZYDIS_MNEMONIC_CDQE] = exec_cbw,
+		[ZYDIS_MNEMONIC_CWD] = exec_cwd,	 [ZYDIS_MNEMONIC_CDQ] = exec_cwd,
+		[ZYDIS_MNEMONIC_CQO] = exec_cwd,	 [ZYDIS_MNEMONIC_LAHF] = exec_lahf,
+		[ZYDIS_MNEMONIC_SAHF] = exec_sahf,	 [ZYDIS_MNEMONIC_CLC] = exec_flag,
+		[ZYDIS_MNEMONIC_STC] = exec_flag,	 [ZYDIS_MNEMONIC_CMC] = exec_flag,
+		[ZYDIS_MNEMONIC_CLD] = exec_flag,	 [ZYDIS_MNEMONIC_STD] = exec_flag,
+		[ZYDIS_MNEMONIC_NOP] = exec_nop,	 [ZYDIS_MNEMONIC_PAUSE] = exec_nop,
+		[ZYDIS_MNEMONIC_PREFETCH] = exec_nop,	 [ZYDIS_MNEMONIC_PREFETCHNTA] = exec_nop,
+		[ZYDIS_MNEMONIC_PREFETCHT0] = exec_nop,	 [ZYDIS_MNEMONIC_PREFETCHT1] = exec_nop,
+		[ZYDIS_MNEMONIC_PREFETCHT2] = exec_nop,	 [ZYDIS_MNEMONIC_PREFETCHW] = exec_nop,
+		[ZYDIS_MNEMONIC_PREFETCHWT1] = exec_nop, [ZYDIS_MNEMONIC_LFENCE] = exec_nop,
+		[ZYDIS_MNEMONIC_SFENCE] = exec_nop,	 [ZYDIS_MNEMONIC_MFENCE] = exec_mfence,
+		[ZYDIS_MNEMONIC_CLFLUSH] = exec_clflush, [ZYDIS_MNEMONIC_CLFLUSHOPT] = exec_clflush,
+		[ZYDIS_MNEMONIC_CLWB] = exec_clflush,	 [ZYDIS_MNEMONIC_UD0] = exec_ud,
+		[ZYDIS_MNEMONIC_UD1] = exec_ud,		 [ZYDIS_MNEMONIC_UD2] = exec_ud,
 	};
 
 	switch ((unsigned)decoded->meta.category) {

@@ -293,6 +293,7 @@ CODE_BLOCK(aaa, 32, "aaa\nhlt");
 CODE_BLOCK(aas, 32, "aas\nhlt");
 CODE_BLOCK(aam, 32, "aam\nhlt");
 CODE_BLOCK(aad, 32, "aad\nhlt");
+CODE_BLOCK(salc, 32, ".byte 0xd6\nhlt");
 
 static void test_decimal(void **state)
 {
@@ -313,6 +314,8 @@ static void test_decimal(void **state)
 		{aas, aas_end, 0x02ff, FLAG_AF, 0x0109, carries},
 		{aam, aam_end, 0x0037, 0, 0x0505, 0},
 		{aad, aad_end, 0x0505, 0, 0x0037, 0},
+		{salc, salc_end, 0x1234, FLAG_CF, 0x12ff, FLAG_CF},
+		{salc, salc_end, 0x1234, FLAG_AF, 0x1200, FLAG_AF},
 	};
 	struct machine *machine = *state;
 
