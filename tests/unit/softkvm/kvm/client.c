@@ -33,6 +33,7 @@ struct client {
 	} memory[MEMORIES_MAX];
 
 	pthread_mutex_t lock;
+	_Atomic bool is_stopped;
 	bool is_interrupted;
 	_Atomic bool *flag;
 	void (*notify)(void *opaque);
@@ -189,8 +190,7 @@ bool call_is_killed(const struct call *call)
 
 bool call_is_stopped(const struct call *call)
 {
-	(void)call;
-	return false;
+	return call->client->is_stopped;
 }
 
 bool call_is_interrupted(const struct call *call)
@@ -334,6 +334,11 @@ void *client_memory(struct client *client, size_t len)
 void client_fork(struct client *client)
 {
 	client->this_mm ^= 1;
+}
+
+void client_stop(struct client *client)
+{
+	client->is_stopped = true;
 }
 
 void client_interrupt(struct client *client)

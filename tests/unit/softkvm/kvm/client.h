@@ -38,5 +38,7 @@ void client_fork(struct client *client);
 
 /* The thread that is in an ioctl, or the next that will be, gets a signal. */
 void client_interrupt(struct client *client);
+/* All of its threads, by SIGSTOP: nobody tells the host. */
+void client_stop(struct client *client);
 
 #endif

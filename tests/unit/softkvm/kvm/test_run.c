@@ -276,6 +276,28 @@ static void test_signal(void **state)
 	assert_int_equal(pthread_join(thread, NULL), 0);
 }
 
+static void *stop_soon(void *arg)
+{
+	struct machine *m = arg;
+
+	(void)usleep(20000);
+	client_stop(m->client);
+	return NULL;
+}
+
+/* A guest does not run on while its VMM stands still. */
+static void test_stop(void **state)
+{
+	struct machine *m = *state;
+	pthread_t thread;
+
+	/* jmp $ */
+	LOAD(m, 0, 0xeb, 0xfe);
+	assert_int_equal(pthread_create(&thread, NULL, stop_soon, m), 0);
+	assert_int_equal(run(m), -EINTR);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 /* With interrupt controllers of the host's. */
 
 static void test_halt(void **state)
@@ -375,6 +397,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_shutdown, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_signal, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_halt, setup_irqchip, teardown),
 		cmocka_unit_test_setup_teardown(test_wake, setup_irqchip, teardown),
 	};
