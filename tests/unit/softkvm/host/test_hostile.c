@@ -211,6 +211,39 @@ static void test_many_descriptors(void **state)
 	assert_well();
 }
 
+/* Another process with this one's cookie is not in its address space; the kernel says so. */
+static void test_cookie(void **state)
+{
+	(void)state;
+	autofd interrupt = -1;
+	autofd sock = greet(&interrupt);
+	autofd fd = open_over(sock);
+	struct wire_message message = {.type = WIRE_IOCTL, .number = TOY_MM};
+	int other, status;
+	pid_t child;
+
+	assert_int_equal(call(sock, &message, NULL, fd, &other), 0);
+	child = fork();
+	if (child == 0) {
+		int own_interrupt, own = greet(&own_interrupt);
+
+		_exit(call(own, &message, NULL, fd, &other) == -EIO ? 42 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(WEXITSTATUS(status), 42);
+}
+
+/* What is written into a descriptor would be kept for nobody. */
+static void test_written(void **state)
+{
+	(void)state;
+	autofd fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), -1);
+	assert_int_equal(errno, EPIPE);
+	assert_int_equal(ioctl(fd, TOY_NOTHING), 0);
+}
+
 /* Asks the toy to copy in, and gives this for an answer. */
 static void answer_with(const struct wire_message *answer, const void *data)
 {
@@ -428,6 +461,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_greeting),	cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_descriptors),	cmocka_unit_test(test_many_descriptors),
+		cmocka_unit_test(test_cookie),		cmocka_unit_test(test_written),
 		cmocka_unit_test(test_answers),		cmocka_unit_test(test_stretches),
 		cmocka_unit_test(test_silence),		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_few_descriptors),
