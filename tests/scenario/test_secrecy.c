@@ -132,6 +132,20 @@ static struct findings search(const struct h_vm *vm, int pid)
 	return f;
 }
 
+/* Values of the first rounds are small numbers, as many are. */
+static bool await_rounds(const struct h_vm *vm)
+{
+	bool are_done = false;
+
+	for (unsigned ms = 0; ms < WAIT_MS && !are_done; ms++) {
+		are_done = true;
+		for (unsigned cpu = 0; cpu < vm->cpus; cpu++)
+			are_done &= vm->slot[cpu].rounds > 1;
+		h_sleep_ms(1);
+	}
+	return check(are_done, "the guest does not look at its registers");
+}
+
 static struct findings look(const struct h_vm *vm, int pid, const char *kind, const char *when)
 {
 	struct findings f = search(vm, pid);
@@ -154,7 +168,7 @@ static void test_kind(const char *kind, bool memory_is_seen, bool registers_are_
 	else
 		(void)setenv("VMRELAY_CONFIDENTIAL", kind, 1);
 	h_set_fault("source-saved:stop");
-	if (h_vm_start(&vm, h_build("vmrelay-faulty"), 2, NULL, options) &&
+	if (h_vm_start(&vm, h_build("vmrelay-faulty"), 2, NULL, options) && await_rounds(&vm) &&
 	    (!is_plain || take_lines(&vm))) {
 		int source = h_vm_pid(&vm), target;
 		struct findings before = look(&vm, source, kind, "before"), during, after;
