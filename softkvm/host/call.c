@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,9 +34,21 @@ struct mm *call_mm(const struct call *call)
 	return call->connection->mm;
 }
 
+/*
+ * The monitor is told, but may be late: others see that a process has ended, and act on it, before
+ * the monitor has had its turn.
+ */
 bool call_is_killed(const struct call *call)
 {
-	return atomic_load_explicit(&call->connection->killed, memory_order_relaxed);
+	struct connection *connection = call->connection;
+	struct pollfd ends[] = {{.fd = connection->watch.fd, .events = POLLRDHUP},
+				{.fd = connection->client->watch.fd, .events = POLLIN}};
+
+	if (!atomic_load_explicit(&connection->killed, memory_order_relaxed) &&
+	    poll(ends, ARRAY_SIZE(ends), 0) > 0 &&
+	    ((ends[0].revents & (POLLRDHUP | POLLHUP)) || ends[1].revents))
+		atomic_store(&connection->killed, true);
+	return atomic_load_explicit(&connection->killed, memory_order_relaxed);
 }
 
 bool call_is_interrupted(const struct call *call)
