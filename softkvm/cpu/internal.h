@@ -299,7 +299,7 @@ static inline enum cpu_result cpu_linear(struct cpu *cpu, unsigned segment, uint
 	if (is_64bit(cpu)) {
 		uint64_t linear = offset;
 
-		if (segment >= FS)
+		if (segment == FS || segment == GS)
 			linear += cpu->state.segment[segment].base;
 		/* canonical are the 2^47 bytes on both sides of 0; first and last byte are */
 		const uint64_t half = 1ull << 47;

@@ -56,7 +56,7 @@ static uint64_t rotate_left(uint64_t value, unsigned size, unsigned count)
 {
 	unsigned bits = 8 * size;
 
-	count %= bits;
+	count &= bits - 1; /* which is a power of two */
 	return count ? zero_extend(value << count | value >> (bits - count), size) : value;
 }
 

@@ -256,8 +256,6 @@ void vcpu_update_features(struct vcpu *vcpu)
 			.ssse3 = true,
 			.sse41 = true,
 			.sse42 = true,
-			.aes = true,
-			.pclmulqdq = true,
 			.xsaveopt = true,
 			.xsavec = true,
 		};

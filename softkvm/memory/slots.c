@@ -344,7 +344,7 @@ int slots_set(struct slots *slots, struct call *call,
 {
 	const struct slot_table *old = slots->table; /* which only who has vm->lock changes */
 	struct slot_table *table;
-	enum change change;
+	enum change change = CHANGE_NOTHING;
 	struct slot *slot = NULL;
 	int r = check(region);
 
