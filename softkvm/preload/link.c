@@ -238,11 +238,10 @@ static struct link *link_new(pid_t tid)
 {
 	long address = library_syscall(SYS_mmap, 0, sizeof(struct link), PROT_READ | PROT_WRITE,
 				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	struct link *link;
+	struct link *link = address < 0 ? NULL : (struct link *)address;
 
-	if (address < 0)
+	if (!link)
 		return NULL;
-	link = (struct link *)address;
 	link->fd = -1;
 	link->interrupt_fd = -1;
 	link->tid = tid;

@@ -37,7 +37,7 @@ static void put(const char *text)
 		result_len += len;
 }
 
-static void vnote(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void vnote(const char *format, va_list args)
 {
 	char text[RESULT_MAX];
 

@@ -76,7 +76,7 @@ CODE_BLOCK(loops, 16,
 	   "hlt\n"
 	   "2: mov $0x20003, %ecx\n"
 	   "3: inc %dx\n"
-	   "addr32 loop 4f\n"
+	   ".byte 0x67; loop 4f\n" /* addr32 */
 	   "4: dec %cx\n"
 	   "xor %bx, %bx\n"
 	   "loope 5f\n"
