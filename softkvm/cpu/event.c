@@ -327,7 +327,7 @@ static void enter(struct cpu *cpu, const struct gate *gate, const struct handler
 static enum cpu_result deliver_protected(struct cpu *cpu, const struct event *event)
 {
 	struct handler handler = {0};
-	struct gate gate;
+	struct gate gate = {0};
 	enum cpu_result result;
 
 	if (cpu->state.rflags & FLAG_VM)
