@@ -106,12 +106,142 @@ static void test_host_access(void **state)
 	assert_memory_equal(back + 20, secret + 20, 4);
 }
 
+static void nothing(void *opaque)
+{
+	(void)opaque;
+}
+
+/* A VM and the one it is moved to: what the guest has stored is there without any ado. */
+static void test_two_vms(void **state)
+{
+	struct call *call = *state;
+	struct slots *first = call->slots, *second;
+	uint8_t back[32];
+
+	second = slots_new(call->host.memory_objects, nothing, NULL);
+	client_store(call, key, 0x6000, secret, sizeof(secret));
+	call->slots = second;
+	assert_int_equal(client_set(call, 0, 0x100000, 8 * PAGE, MEMORY, 0), 0);
+	load(call, key, 0x106000, back, sizeof(back));
+	assert_memory_equal(back, secret, sizeof(secret));
+	client_store(call, key, 0x106008, "moved", 5);
+	call->slots = first;
+	load(call, key, 0x6008, back, 5);
+	assert_memory_equal(back, "moved", 5);
+	slots_free(second);
+	load(call, key, 0x6008, back, 5);
+	assert_memory_equal(back, "moved", 5);
+}
+
+/* More plaintext than there is room for: vCPUs are called out, and all of it is made again. */
+static void test_too_much(void **state)
+{
+	const uint64_t pages = 16384 + 10;
+	struct call *call = *state;
+	uint64_t generation, value;
+	struct cpu_page page;
+
+	assert_int_equal(client_set(call, 0, 0, 0, 0, 0), 0);
+	assert_int_equal(ftruncate(call->fd, (off_t)(pages * PAGE)), 0);
+	assert_int_equal(client_set(call, 0, 0, pages * PAGE, MEMORY, 0), 0);
+	generation = slots_enter(call->slots, key);
+	call->n_kicks = 0;
+	for (uint64_t i = 0; i < pages; i++) {
+		page = client_page(call, key, i * PAGE);
+		slots_begin_store(&page);
+		memcpy(page.data + 24, &i, sizeof(i));
+		slots_end_store(&page, 24, sizeof(i));
+		assert_int_equal(call->n_kicks > 0, i >= 16383);
+	}
+	slots_leave(call->slots);
+	assert_int_not_equal(slots_enter(call->slots, key), generation);
+	call->n_kicks = 0;
+	for (uint64_t i = 0; i < pages; i += 100) {
+		memcpy(&value, client_page(call, key, i * PAGE).data + 24, sizeof(value));
+		assert_int_equal(value, i);
+	}
+	assert_int_equal(call->n_kicks, 0);
+	slots_leave(call->slots);
+}
+
+/* Four vCPUs of two VMs count in the words of two blocks, while memory is doubted and dropped. */
+struct counter {
+	struct slots *slots;
+	pthread_t thread;
+	unsigned number;
+	uint64_t count;
+	_Atomic bool *ends;
+};
+
+static void *count(void *opaque)
+{
+	struct counter *counter = opaque;
+	unsigned offset = 8 * counter->number;
+	uint64_t generation = 0, now, word;
+	struct cpu_page page = {0};
+
+	while (!*counter->ends) {
+		now = slots_enter(counter->slots, key);
+		if (now != generation)
+			slots_page(counter->slots, 0x7000, true, &page);
+		generation = now;
+		slots_begin_store(&page);
+		word = __atomic_load_n((uint64_t *)page.data + counter->number, __ATOMIC_RELAXED);
+		if (word == counter->count)
+			counter->count++;
+		__atomic_store_n((uint64_t *)page.data + counter->number, counter->count,
+				 __ATOMIC_RELAXED);
+		slots_end_store(&page, offset, 8);
+		slots_leave(counter->slots);
+	}
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	static const uint64_t zeroes[4];
+	struct call *call = *state;
+	struct counter counter[4] = {0};
+	_Atomic bool ends = false;
+	uint64_t words[4];
+
+	client_store(call, key, 0x7000, zeroes, sizeof(zeroes));
+	counter[0].slots = counter[1].slots = call->slots;
+	counter[2].slots = counter[3].slots = slots_new(call->host.memory_objects, nothing, NULL);
+	call->slots = counter[2].slots;
+	assert_int_equal(client_set(call, 0, 0, 16 * PAGE, MEMORY, 0), 0);
+	call->slots = counter[0].slots;
+	for (unsigned i = 0; i < 4; i++) {
+		counter[i].number = i;
+		counter[i].ends = &ends;
+		assert_int_equal(pthread_create(&counter[i].thread, NULL, count, &counter[i]), 0);
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		assert_int_equal(client_set(call, 1, 0x1000000, PAGE, MEMORY, 0), 0);
+		slots_doubt(counter[i % 4].slots);
+		assert_int_equal(client_set(call, 1, 0, 0, 0, 0), 0);
+		assert_true(slots_read(call->slots, 0x7000, key, words, sizeof(words)));
+	}
+	ends = true;
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(counter[i].thread, NULL);
+	assert_true(slots_read(call->slots, 0x7000, key, words, sizeof(words)));
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(words[i] > 0);
+		assert_int_equal(words[i], counter[i].count);
+	}
+	slots_free(counter[2].slots);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_store, setup, client_teardown),
 		cmocka_unit_test_setup_teardown(test_doubt, setup, client_teardown),
 		cmocka_unit_test_setup_teardown(test_host_access, setup, client_teardown),
+		cmocka_unit_test_setup_teardown(test_two_vms, setup, client_teardown),
+		cmocka_unit_test_setup_teardown(test_too_much, setup, client_teardown),
+		cmocka_unit_test_setup_teardown(test_threads, setup, client_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
