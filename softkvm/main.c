@@ -42,6 +42,7 @@ enum {
 	KEY_FUSES,
 	KEY_FAIL,
 	KEY_DELAY,
+	KEY_AT,
 	KEY_SOCKET,
 	KEY_LOG
 };
@@ -58,6 +59,8 @@ static const struct argp_option options_of_host[] = {
 	 "Let the secure processor's NTH command (of those with a number) fail; STATUS none: hang",
 	 0},
 	{"delay", KEY_DELAY, "MS", 0, "Let the secure processor's commands take longer", 0},
+	{"at", KEY_AT, "IOCTL:NTH:MS|stop", 0,
+	 "Before the NTH ioctl of this number (0: each): wait, or stop the host", 0},
 	{"socket", KEY_SOCKET, "PATH", 0, "Where the host listens; run: use that host", 0},
 	{"log", KEY_LOG, "FILE", 0, "Where the host's messages are appended", 0},
 	{0},
@@ -149,6 +152,16 @@ static bool parse_fault(const char *text, struct firmware_fault *ret)
 	return *text == '\0';
 }
 
+static bool parse_at(const char *text, struct ioctl_fault *ret)
+{
+	if (!parse_number(&text, &ret->request) || *text++ != ':' ||
+	    !parse_number(&text, &ret->nth) || *text++ != ':')
+		return false;
+	ret->stop = strcmp(text, "stop") == 0;
+	return ret->stop ||
+	       (parse_number(&text, &ret->delay_ms) && *text == '\0' && ret->delay_ms <= INT_MAX);
+}
+
 static bool parse_milliseconds(const char *text, uint32_t *ret)
 {
 	return parse_number(&text, ret) && *text == '\0';
@@ -192,6 +205,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		break;
 	case KEY_DELAY:
 		is_good = parse_milliseconds(arg, &options->config.fault.delay_ms);
+		break;
+	case KEY_AT:
+		is_good = parse_at(arg, &options->config.at);
 		break;
 	case KEY_SOCKET:
 		options->socket = arg;

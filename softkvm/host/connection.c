@@ -2,6 +2,8 @@
 /* Threads of clients, and the thread that serves each of them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +222,21 @@ static long device_of(const struct object *object)
 	return strcmp(object->ops->name, "sev") == 0 ? WIRE_SEV : -ENODEV;
 }
 
+/* What a test has ordered to happen here. */
+static void fault_at(struct connection *connection, uint32_t request)
+{
+	const struct ioctl_fault *at = &connection->all->host->config.at;
+	struct pollfd end = {.fd = connection->watch.fd, .events = POLLRDHUP};
+
+	if (at->request == 0 || at->request != request ||
+	    (atomic_fetch_add(&connection->all->n_at, 1) + 1 != at->nth && at->nth))
+		return;
+	if (at->stop)
+		(void)raise(SIGSTOP);
+	else
+		(void)poll(&end, 1, (int)at->delay_ms); /* not beyond the client's end */
+}
+
 static void serve_object(struct connection *connection, struct call *call, int fd)
 {
 	const struct wire_message *message = &connection->request.message;
@@ -231,6 +248,7 @@ static void serve_object(struct connection *connection, struct call *call, int f
 		return;
 	}
 	if (message->type == WIRE_IOCTL) {
+		fault_at(connection, message->number);
 		call->uaddr = message->address;
 		call->n_copied = message->len;
 		r = object->ops->ioctl(object, call, message->number, message->address);

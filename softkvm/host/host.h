@@ -18,6 +18,14 @@ struct firmware_fault {
 	uint32_t delay_ms; /* of every command */
 };
 
+/* For tests: something happens before an ioctl is carried out. */
+struct ioctl_fault {
+	uint32_t request; /* which; 0: none */
+	uint32_t nth;	  /* of all with this number, from 1; 0: each */
+	uint32_t delay_ms;
+	bool stop; /* instead: the host, by SIGSTOP */
+};
+
 struct host_config {
 	enum profile profile;
 	bool without_quirks; /* put right what kernels seem to do by mistake: docs/fidelity.md */
@@ -26,6 +34,7 @@ struct host_config {
 	uint64_t sev_capacity, sev_es_capacity; /* of the misc cgroup; 0: as many as ASIDs */
 	const char *fuses; /* of psp-provision, the chip's identity; NULL: a new chip */
 	struct firmware_fault fault;
+	struct ioctl_fault at;
 };
 
 struct object;

@@ -111,6 +111,7 @@ struct connections {
 	struct watch listener, ended, signals, program;
 	int reserve_fd; /* given up for a moment when there are no others */
 	bool listens, program_lives, stopping;
+	_Atomic uint32_t n_at; /* ioctls as config.at names so far */
 	unsigned connections_max, files_max;
 	unsigned n_connections; /* monitor only */
 	struct client *clients;
