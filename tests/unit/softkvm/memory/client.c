@@ -34,8 +34,9 @@ int call_share(struct call *call, uint64_t uaddr, uint64_t len,
 			if (n == PAGE && call->hole == uaddr)
 				continue;
 		}
-		r = each(opaque, uaddr, n + call->extra, call->fd, uaddr - MEMORY,
-			 !call->read_only);
+		for (unsigned i = 0; r == 0 && i < 1u + call->repeats; i++)
+			r = each(opaque, uaddr, n + call->extra, call->fd, uaddr - MEMORY,
+				 !call->read_only);
 	}
 	return r < 0 ? r : is_missing ? -EFAULT : 0;
 }

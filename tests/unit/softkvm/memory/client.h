@@ -29,6 +29,7 @@ struct call {
 	uint64_t hole;	  /* this page of the client's is not mapped; 0: none */
 	uint64_t stretch; /* it tells so many bytes at a time */
 	uint64_t extra;	  /* it lies about their number */
+	bool repeats;	  /* it tells each twice */
 	struct slots *slots;
 	unsigned n_kicks;
 };

@@ -124,6 +124,8 @@ static void test_two_vms(void **state)
 	assert_int_equal(client_set(call, 0, 0x100000, 8 * PAGE, MEMORY, 0), 0);
 	load(call, key, 0x106000, back, sizeof(back));
 	assert_memory_equal(back, secret, sizeof(secret));
+	load(call, other_key, 0x106000, back, sizeof(back));
+	assert_memory_not_equal(back, secret, sizeof(secret));
 	client_store(call, key, 0x106008, "moved", 5);
 	call->slots = first;
 	load(call, key, 0x6008, back, 5);

@@ -46,6 +46,7 @@ static void test_arguments(void **state)
 		{3, 0, 0x300000 - PAGE, PAGE, MEMORY, 0}, /* as it is */
 		{3, 0, 0, 0, 0, 0},
 		{3, 0, 0, 0, 0, -EINVAL},
+		{2, 0, 0x301000, 2 * PAGE, MEMORY, 0}, /* to where it partly is */
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -153,7 +154,7 @@ static void test_read_write(void **state)
 /* vCPUs that look at memory, and slots that come and go. */
 struct runner {
 	struct call *call;
-	_Atomic bool ends;
+	_Atomic bool is_inside, ends;
 };
 
 static void *run(void *opaque)
@@ -197,6 +198,36 @@ static void test_change_while_running(void **state)
 	assert_int_equal(call->n_kicks, 400);
 }
 
+/* One that is slow to leave. */
+static void *run_until_kicked(void *opaque)
+{
+	struct runner *runner = opaque;
+
+	slots_enter(runner->call->slots, NULL);
+	runner->is_inside = true;
+	while (!__atomic_load_n(&runner->call->n_kicks, __ATOMIC_RELAXED))
+		(void)sched_yield();
+	for (unsigned i = 0; i < 1000; i++)
+		(void)sched_yield();
+	runner->ends = true;
+	slots_leave(runner->call->slots);
+	return NULL;
+}
+
+static void test_waits_for_vcpu(void **state)
+{
+	struct runner runner = {.call = *state};
+	struct call *call = *state;
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, run_until_kicked, &runner), 0);
+	while (!runner.is_inside)
+		(void)sched_yield();
+	assert_int_equal(client_set(call, 0, 0x10000, PAGE, MEMORY, 0), 0);
+	assert_true(runner.ends);
+	pthread_join(thread, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -206,6 +237,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_read_write, client_setup, client_teardown),
 		cmocka_unit_test_setup_teardown(test_change_while_running, client_setup,
 						client_teardown),
+		cmocka_unit_test_setup_teardown(test_waits_for_vcpu, client_setup, client_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -159,6 +159,7 @@ static void test_registers(void **state)
 
 	assert_int_equal(sev_es_enter(&g->vcpu), 1);
 	cpu->state.gpr[RAX] = cpu->state.gpr[R9] = 0x1111; /* the guest's own */
+	sev_es_kvm_state(&g->vcpu)->gpr[RAX] = 0x2222;
 	ghcb_event(g, 0x76, 7, 8);
 	ghcb_put(g, BX, 0xb);
 	ghcb_put(g, DX, 0xd);
@@ -533,6 +534,9 @@ static void test_msr_protocol(void **state)
 	assert_int_equal(ask(g, 0x080), 3 << 12 | 0x081);
 	assert_int_equal(ask(g, 0x006), 0x007);
 	assert_int_equal(g->vcpu.mp_state, KVM_MP_STATE_AP_RESET_HOLD);
+	sev_es_startup(&g->vcpu); /* the first, which is for no hold */
+	sev_es_startup(&g->vcpu); /* too late, it runs again */
+	assert_int_equal(g->vcpu.cpu->ghcb, 0x007);
 	for (size_t i = 1; i < 4; i++) {
 		g->vcpu.cpu->ghcb = of_main[i];
 		assert_true(vmgexit(g)); /* the guest believes to be one of SEV-SNP */
