@@ -261,14 +261,13 @@ static long call_over(struct link *link, kernel_sigset mask, struct wire_message
 	return r;
 }
 
-long client_greet(struct link *link, int *ret_interrupt_fd)
+long client_greet(struct link *link, kernel_sigset mask, int *ret_interrupt_fd)
 {
 	struct wire_message message = {
 		.type = WIRE_HELLO, .number = WIRE_VERSION, .len = WIRE_COOKIE_LEN};
 	bool is_broken;
-	/* Nobody is let in before the connection is good for something. */
-	long r = call_over(link, ~0ull, &message, library_cookie(), -1, ret_interrupt_fd,
-			   &is_broken);
+	long r =
+		call_over(link, mask, &message, library_cookie(), -1, ret_interrupt_fd, &is_broken);
 
 	return r < 0 || *ret_interrupt_fd >= 0 ? r : -EIO;
 }
@@ -283,7 +282,7 @@ long client_call(struct wire_message *message, const void *data, int fd, const v
 	long r = -EIO;
 
 	library_block_signals(&mask);
-	link = link_acquire(frame);
+	link = link_acquire(frame, mask);
 	if (link) {
 		r = call_over(link, mask, message, data, fd, &reply_fd, &is_broken);
 		link_release(link, is_broken);

@@ -56,8 +56,9 @@ int library_move_high(int fd);
 bool library_is_same_file(int fd, const struct stat *identity);
 const uint8_t *library_cookie(void);
 
-/* link.c.  Signals are blocked.  NULL: the host is not to be reached.  frame: the caller's. */
-struct link *link_acquire(const void *frame);
+/* link.c.  Signals are blocked; mask: the program's.  NULL: the host is not to be reached.  frame:
+ * the caller's. */
+struct link *link_acquire(const void *frame, kernel_sigset mask);
 void link_release(struct link *link, bool is_broken);
 
 /* client.c: result or -errno; *ret_fd, if not NULL: a descriptor, or -1. */
@@ -65,7 +66,7 @@ void link_release(struct link *link, bool is_broken);
 long client_call(struct wire_message *message, const void *data, int fd, const void *frame,
 		 int *ret_fd);
 /* Over a link that greets the host. */
-long client_greet(struct link *link, int *ret_interrupt_fd);
+long client_greet(struct link *link, kernel_sigset mask, int *ret_interrupt_fd);
 
 /* share.c: the stretch of memory at message->address; answers it in *ret and *ret_fd. */
 void share_find(struct link *link, const struct wire_message *message, struct wire_message *ret,

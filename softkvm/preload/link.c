@@ -214,7 +214,7 @@ static int connect_to_host(int fd)
 	return (int)r;
 }
 
-static int link_connect(struct link *link)
+static int link_connect(struct link *link, kernel_sigset mask)
 {
 	int fd = library_move_high((int)library_syscall(SYS_socket, AF_UNIX,
 							SOCK_SEQPACKET | SOCK_CLOEXEC, 0, 0, 0, 0));
@@ -226,7 +226,7 @@ static int link_connect(struct link *link)
 	(void)library_fstat(fd, &link->identity);
 	r = connect_to_host(fd);
 	if (r == 0)
-		r = client_greet(link, &link->interrupt_fd);
+		r = client_greet(link, mask, &link->interrupt_fd);
 	if (r < 0)
 		return (int)r;
 	link->interrupt_fd = library_move_high(link->interrupt_fd);
@@ -234,7 +234,7 @@ static int link_connect(struct link *link)
 	return 0;
 }
 
-static struct link *link_new(pid_t tid)
+static struct link *link_new(pid_t tid, kernel_sigset mask)
 {
 	long address = library_syscall(SYS_mmap, 0, sizeof(struct link), PROT_READ | PROT_WRITE,
 				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -245,7 +245,7 @@ static struct link *link_new(pid_t tid)
 	link->fd = -1;
 	link->interrupt_fd = -1;
 	link->tid = tid;
-	if (link_connect(link) < 0) {
+	if (link_connect(link, mask) < 0) {
 		link_free(link, false);
 		return NULL;
 	}
@@ -287,7 +287,7 @@ static bool is_left(const struct link *link, const void *frame)
 	return !(stack.ss_flags & SS_ONSTACK) && (uintptr_t)frame >= (uintptr_t)link->frame;
 }
 
-struct link *link_acquire(const void *frame)
+struct link *link_acquire(const void *frame, kernel_sigset mask)
 {
 	pid_t tid = (pid_t)library_syscall(SYS_gettid, 0, 0, 0, 0, 0, 0);
 	struct link *link;
@@ -305,12 +305,13 @@ struct link *link_acquire(const void *frame)
 	}
 	bool is_temporary = link || is_guest();
 
-	link = link_new(tid);
+	link = link_new(tid, mask);
 	if (!link)
 		return NULL;
 	link->frame = frame;
-	link->is_temporary = is_temporary;
-	if (!is_temporary) {
+	/* A handler that ran during the greeting may have made one, too. */
+	link->is_temporary = is_temporary || own;
+	if (!link->is_temporary) {
 		link_list(link);
 		own = link;
 		(void)pthread_setspecific(library.key, link);

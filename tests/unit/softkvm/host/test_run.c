@@ -163,6 +163,25 @@ static void test_host_killed(void **state)
 	}
 }
 
+/* Who waits to be greeted can be killed as anybody else. */
+static void test_host_stopped(void **state)
+{
+	(void)state;
+	struct program program;
+	char byte;
+
+	start(&program, "again");
+	assert_int_equal(kill(program.host, SIGSTOP), 0);
+	assert_int_equal(write(program.to, "", 1), 1);
+	assert_int_equal(read(program.from, &byte, 1), 1);
+	/* Before it waits, it dies even more easily. */
+	(void)usleep(50000);
+	assert_int_equal(kill(program.pid, SIGTERM), 0);
+	assert_int_equal(wait_status(program.pid), SIGTERM);
+	assert_int_equal(kill(program.host, SIGCONT), 0);
+	assert_ends(&program);
+}
+
 /* The host is no child of the program's. */
 static void test_children(void **state)
 {
@@ -203,6 +222,10 @@ static int main_of_child(const char *what)
 		return fork_off(fd), 0;
 	if (strcmp(what, "children") == 0)
 		return waitpid(-1, NULL, 0) < 0 && errno == ECHILD ? 42 : 1;
+	if (strcmp(what, "again") == 0)
+		return read(STDIN_FILENO, &byte, 1) == 1 &&
+		       syscall(SYS_close_range, 100, ~0u, 0) == 0 &&
+		       write(STDOUT_FILENO, "", 1) == 1 && ioctl(fd, TOY_NOTHING) == 0;
 	/* lose: in a call, then for good */
 	if (ioctl(fd, TOY_WAIT) == 0 || (errno != EIO && errno != EINTR))
 		return 2;
@@ -214,7 +237,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_end),	 cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_detached), cmocka_unit_test(test_host_killed),
-		cmocka_unit_test(test_children),
+		cmocka_unit_test(test_children), cmocka_unit_test(test_host_stopped),
 	};
 
 	(void)alarm(100);
