@@ -3,6 +3,7 @@
 
 BUILD ?= build
 KERNEL ?= 6.1
+SECONDS_PER_TARGET ?= 60
 MESON_FLAGS ?=
 
 all: $(BUILD)/build.ninja
@@ -21,6 +22,11 @@ demo:
 check:
 	tools/install-packages build check rig
 	tools/check $(BUILD)
+
+# Hostile input for all that is fed by somebody else; TARGET: one of tests/fuzz.
+fuzz:
+	tools/install-packages build check
+	tools/fuzz $(BUILD)-fuzz $(SECONDS_PER_TARGET) $(TARGET)
 
 # The tests of the rig, on KERNEL: 6.1 or 6.12.
 rig-check: all
@@ -45,4 +51,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
-.PHONY: all demo check rig-check hw-check bench rig install clean
+.PHONY: all demo check fuzz rig-check hw-check bench rig install clean

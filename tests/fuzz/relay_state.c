@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * A target's work: a VM is built from a machine description, and the states of its vCPU and of the
+ * VM are taken from a state area to which somebody writes all the time.  KVM is kvm.c.
+ *
+ * The description comes first; each part of the state follows it in the input.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "input.h"
+#include "kvm.h"
+#include "kvm/cleanup.h"
+#include "lib/area.h"
+#include "lib/describe.h"
+#include "lib/state.h"
+
+#define SLOT_SIZE   8192u
+#define MEMORY_SIZE (1u << 20)
+#define TAKES	    16
+
+enum { FDS = 6 };
+
+struct rewriter {
+	const struct area *area;
+	struct input in;
+	_Atomic bool ends;
+};
+
+/* Both slots, over and over, with two contents; never nothing, for which a target would wait. */
+static void *rewrite(void *opaque)
+{
+	struct rewriter *r = opaque;
+	static const uint8_t other[SLOT_SIZE];
+	struct input in = r->in;
+
+	while (!atomic_load(&r->ends)) {
+		uint32_t len = 1 + input_u16(&in) % (2 * SLOT_SIZE);
+
+		if (in.left == 0)
+			in = r->in;
+		for (unsigned slot = 0; slot < 2; slot++) {
+			area_publish(r->area, slot, AREA_WHOLE, other, 0, 1 + r->in.left % 64);
+			if (r->in.left > 0)
+				area_publish(r->area, slot, AREA_WHOLE, r->in.at, 0,
+					     r->in.left < SLOT_SIZE ? r->in.left : SLOT_SIZE);
+			/* A length that is none of the contents'. */
+			((_Atomic uint32_t *)(r->area->base + sizeof(struct area_header) +
+					      slot * sizeof(struct area_slot)))[AREA_WHOLE] = len;
+		}
+	}
+	return NULL;
+}
+
+static void load(const struct vmr_vm *vm, const uint8_t *buf, size_t len)
+{
+	struct section_reader reader = {buf, len};
+	struct state_vcpu state = {0};
+	struct vmr_error error;
+	struct section s;
+	unsigned loaded = 0;
+
+	if (vm->n_vcpus > 0 && vm->features.msrs &&
+	    state_parse_vcpu(vm, STATE_REST, buf, len, &state, &error) == 0)
+		(void)state_load_vcpu(vm, 0, STATE_REST, &state, NULL, &error);
+	while (section_next(&reader, &s) > 0)
+		(void)state_load_vm(vm, &s, &loaded, &error);
+	(void)state_vm_is_whole(vm, loaded);
+}
+
+/* From an area as another process sees it, into memory of just that size. */
+static void take_all(const struct vmr_vm *vm, struct input in)
+{
+	struct area source = AREA_INIT, area = AREA_INIT;
+	struct rewriter rewriter = {.area = &source, .in = in};
+	autofree uint8_t *buf = malloc(SLOT_SIZE);
+	pthread_t thread;
+
+	if (area_create(&source, 2, SLOT_SIZE) < 0 ||
+	    area_adopt(&area, fcntl(source.fd, F_DUPFD_CLOEXEC, 0), 2, SLOT_SIZE) < 0 ||
+	    pthread_create(&thread, NULL, rewrite, &rewriter) != 0)
+		abort();
+	for (unsigned i = 0; i < TAKES; i++) {
+		int len = area_take(&area, i % 2, AREA_WHOLE, buf, i / 2 % 2 * 64);
+
+		if (len >= 0)
+			load(vm, buf, (size_t)len);
+	}
+	atomic_store(&rewriter.ends, true);
+	(void)pthread_join(thread, NULL);
+	area_done(&area);
+	area_done(&source);
+}
+
+static void make_fds(int fds[FDS])
+{
+	for (unsigned i = 0; i < FDS; i++)
+		fds[i] = i < 2 ? memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING)
+			       : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (ftruncate(fds[0], MEMORY_SIZE) < 0 ||
+	    fcntl(fds[0], F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+	struct input part = input_part(&in, input_u16(&in));
+	/* Aligned, and with nothing behind it, as what is mapped of a peer. */
+	const size_t len = part.left;
+	autofree uint8_t *description = malloc(len);
+	autofd kvm_fd = fuzz_kvm_fd();
+	struct vmr_vm *vm = NULL;
+	struct vmr_error error;
+	int fds[FDS];
+
+	make_fds(fds);
+	if (len > 0)
+		input_take(&part, description, len);
+	describe_ring_irqfds(description, len, fds, FDS);
+	(void)describe_vm_type(description, len);
+	if (describe_build(kvm_fd, description, len, fds, FDS, &vm, &error) == 0)
+		take_all(vm, in);
+	(void)vmr_vm_free(vm);
+	for (unsigned i = 0; i < FDS; i++)
+		close_fd(fds[i]);
+	return 0;
+}
