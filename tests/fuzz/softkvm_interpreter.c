@@ -375,7 +375,9 @@ static void run(struct guest *guest, uint64_t at_once)
 	struct cpu *cpu = guest->cpu;
 	unsigned n_stops = 0;
 
-	while (cpu->instructions < INSTRUCTIONS && n_stops < STOPS_MAX) {
+	/* An exception whose delivery is pending belongs to the last instruction. */
+	while ((cpu->instructions < INSTRUCTIONS || cpu->state.exception.pending) &&
+	       n_stops < STOPS_MAX) {
 		uint64_t before = cpu->instructions, left = INSTRUCTIONS - before;
 		enum cpu_stop stop = cpu_run(cpu, left < at_once ? left : at_once);
 
