@@ -15,6 +15,7 @@
 #include "kvm/cleanup.h"
 
 #define WAIT_MS	     30000
+#define CPUS	     2
 #define STEP	     0x9e3779b97f4a7c15ULL /* as in guests/ticker/loop.S */
 #define IMAGE	     0x100000		   /* as in guests/ticker/ticker.ld */
 #define IMAGE_END    0x200000
@@ -74,15 +75,14 @@ struct findings {
 	size_t bytes, lines, registers;
 };
 
-/* The values that the guest has in its general registers, if it has begun `round` of its loop. */
+/* The values that a guest has in its general registers in round N of its loop, or the next. */
 #define FIRST_WORD 3
 #define WORDS	   16
 
-static bool is_register(const struct h_vm *vm, uint64_t value)
+static bool is_register(const uint64_t *rounds, unsigned cpus, uint64_t value)
 {
-	for (unsigned cpu = 0; cpu < vm->cpus; cpu++) {
-		/* Now, or a moment ago. */
-		uint64_t base = vm->slot[cpu].rounds * STEP;
+	for (unsigned cpu = 0; cpu < cpus; cpu++) {
+		uint64_t base = rounds[cpu] * STEP;
 
 		if (value - base - FIRST_WORD < WORDS - FIRST_WORD ||
 		    value - base - STEP - FIRST_WORD < WORDS - FIRST_WORD)
@@ -96,10 +96,13 @@ static struct findings search(const struct h_vm *vm, int pid)
 {
 	static uint8_t chunk[CHUNK];
 	struct findings f = {0};
+	uint64_t rounds[CPUS]; /* as they are now: a target may go on meanwhile */
 	unsigned long begin, end;
 	char path[64], line[512];
 	FILE *maps;
 
+	for (unsigned cpu = 0; cpu < CPUS; cpu++)
+		rounds[cpu] = vm->slot[cpu].rounds;
 	(void)snprintf(path, sizeof(path), "/proc/%d/mem", pid);
 
 	autofd mem = open(path, O_RDONLY | O_CLOEXEC);
@@ -123,7 +126,7 @@ static struct findings search(const struct h_vm *vm, int pid)
 				uint64_t value;
 
 				memcpy(&value, chunk + i, sizeof(value));
-				f.registers += is_register(vm, value);
+				f.registers += is_register(rounds, CPUS, value);
 			}
 		}
 	}
@@ -167,8 +170,8 @@ static void test_kind(const char *kind, bool memory_is_seen, bool registers_are_
 		(void)unsetenv("VMRELAY_CONFIDENTIAL");
 	else
 		(void)setenv("VMRELAY_CONFIDENTIAL", kind, 1);
-	h_set_fault("source-saved:stop");
-	if (h_vm_start(&vm, h_build("vmrelay-faulty"), 2, NULL, options) && await_rounds(&vm) &&
+	h_set_fault("source-save-vm:sleep=500,source-saved:stop");
+	if (h_vm_start(&vm, h_build("vmrelay-faulty"), CPUS, NULL, options) && await_rounds(&vm) &&
 	    (!is_plain || take_lines(&vm))) {
 		int source = h_vm_pid(&vm), target;
 		struct findings before = look(&vm, source, kind, "before"), during, after;
