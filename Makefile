@@ -5,6 +5,7 @@ BUILD ?= build
 KERNEL ?= 6.1
 SECONDS_PER_TARGET ?= 60
 MESON_FLAGS ?=
+FUZZ_CASES ?= 5000000
 
 all: $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -23,10 +24,15 @@ check:
 	tools/install-packages build check rig
 	tools/check $(BUILD)
 
-# Hostile input for all that is fed by somebody else; TARGET: one of tests/fuzz.
+# Hostile input for all that is fed by somebody else; TARGET: one of tests/fuzz.  Without: also
+# FUZZ_CASES random instructions on softkvm's CPU and on this machine's.
 fuzz:
 	tools/install-packages build check
 	tools/fuzz $(BUILD)-fuzz $(SECONDS_PER_TARGET) $(TARGET)
+ifeq ($(TARGET),)
+	$(MAKE) all
+	tools/fuzz-cpu $(BUILD) $(FUZZ_CASES)
+endif
 
 # The tests of the rig, on KERNEL: 6.1 or 6.12.
 rig-check: all
