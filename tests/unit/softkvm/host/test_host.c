@@ -313,11 +313,13 @@ static void test_shared_memory(void **state)
 {
 	(void)state;
 	static _Alignas(16) char stack[65536];
-	autofd fd = toy();
 	pid_t child;
 
 	if (is_under_tsan())
 		skip();
+
+	autofd fd = toy();
+
 	assert_int_equal(ioctl(fd, TOY_MM), 0);
 	child = clone(clone_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, &fd);
 	assert_child(child, 42);
