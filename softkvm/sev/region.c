@@ -43,7 +43,7 @@ static int register_region(struct call *call, struct vm *vm, const struct kvm_en
 	region = calloc(1, sizeof(*region));
 	if (!region)
 		return -ENOMEM;
-	/* Memory to be read only is no error to the kernels that were asked (6.1 and 6.12). */
+	/* Memory to be read only is no error to 6.1.192 and 6.12; it was to 6.1.176. */
 	err = sev_pin(call, vm, range->addr, range->size, false, &pinned);
 	if (err < 0) {
 		free(region);

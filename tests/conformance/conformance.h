@@ -36,6 +36,7 @@ enum needs {
 	NEEDS_ES = 1 << 1,
 	NEEDS_TYPES = 1 << 2, /* the kernel has VM types for SEV */
 	NEEDS_NO_TYPES = 1 << 3,
+	NEEDS_MIRROR_LOCK = 1 << 4, /* else the host's memory is corrupted: CVE-2026-74607 */
 };
 
 struct test_case {

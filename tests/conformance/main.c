@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #define RESULT_MAX 400
@@ -90,6 +90,19 @@ int must(long r, const char *what)
 	return (int)r;
 }
 
+/* Debian's 6.1 says which one it is in its version; softkvm's host is no kernel of that kind. */
+static bool has_mirror_lock(void)
+{
+	struct utsname name;
+	const char *debian;
+	unsigned sublevel;
+
+	if (access("/sys/module/kvm_amd", F_OK) < 0 || uname(&name) < 0)
+		return true;
+	debian = strstr(name.version, "Debian 6.1.");
+	return !debian || sscanf(debian, "Debian 6.1.%u", &sublevel) != 1 || sublevel >= 184;
+}
+
 static enum needs host_has(void)
 {
 	struct {
@@ -100,6 +113,7 @@ static enum needs host_has(void)
 	int types = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES);
 
 	has |= types > 0 && (types & 1 << TYPE_SEV) ? NEEDS_TYPES : NEEDS_NO_TYPES;
+	has |= has_mirror_lock() ? NEEDS_MIRROR_LOCK : 0;
 	if (sev_fd < 0 || ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) < 0)
 		return has;
 	for (uint32_t i = 0; i < cpuid.head.nent; i++)
@@ -115,6 +129,8 @@ static const char *missing(enum needs needs, enum needs has)
 		return needs & ~has & NEEDS_SEV ? "the host has no SEV" : "the host has no SEV-ES";
 	if (needs & ~has & NEEDS_TYPES)
 		return "the kernel has no VM types for SEV";
+	if (needs & ~has & NEEDS_MIRROR_LOCK)
+		return "the kernel has CVE-2026-74607, and this would corrupt its memory";
 	return needs & ~has ? "the kernel has VM types" : NULL;
 }
 

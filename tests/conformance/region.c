@@ -65,14 +65,13 @@ static void not_aligned(void)
 	note_result(unreg(&vm, memory.at[0] + 5, 3));
 }
 
+/* Not: memory that can only be read.  6.1.192 and 6.12 take that, 6.1.176 does not. */
 static void private_memory(void)
 {
 	struct vm vm = sev(0);
 	void *at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *read_only = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	note_result(reg(&vm, at, PAGE));
-	note_result(reg(&vm, read_only, PAGE));
 	note_result(unreg(&vm, at, PAGE));
 }
 
@@ -102,7 +101,7 @@ const struct test_case region_cases[] = {
 	{"region/bad-ranges", bad_ranges, "EINVAL ENOMEM EINVAL EFAULT", NULL, NEEDS_SEV},
 	{"region/same-twice", same_twice, "0 0 EINVAL EINVAL 0 0 EINVAL", NULL, NEEDS_SEV},
 	{"region/not-aligned", not_aligned, "0 0", NULL, NEEDS_SEV},
-	{"region/private-memory", private_memory, "0 0 0", NULL, NEEDS_SEV},
+	{"region/private-memory", private_memory, "0 0", NULL, NEEDS_SEV},
 	{"region/memlock", memlock, "ENOMEM 0 ENOMEM 0 0 0 ENOMEM 0", NULL, NEEDS_SEV},
 	{0},
 };

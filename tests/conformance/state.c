@@ -96,7 +96,7 @@ static void memory(void)
 {
 	struct shared memory = shared_new(PAGE);
 	struct kvm_sev_launch_update_data update = {.uaddr = POINTER(memory.at[0]), .len = PAGE};
-	uint8_t plain[PAGE], seen[PAGE] = {0};
+	static _Alignas(PAGE) uint8_t plain[PAGE], seen[PAGE]; /* for older kernels, see debug() */
 	struct kvm_sev_dbg debug = {
 		.src_uaddr = POINTER(memory.at[1]), .dst_uaddr = POINTER(seen), .len = PAGE};
 	struct vm source = sev(1), target = aux(1);

@@ -261,7 +261,7 @@ const struct test_case thread_cases[] = {
 	{"threads/two-targets", two_targets, "0 both, 0 none", NULL, NEEDS_SEV},
 	{"threads/against-create", against_create, "legal", NULL, NEEDS_ES},
 	{"threads/against-copy", against_copy, "legal", NULL, NEEDS_SEV},
-	{"threads/against-destroy", against_destroy, "legal", NULL, NEEDS_SEV},
+	{"threads/against-destroy", against_destroy, "legal", NULL, NEEDS_SEV | NEEDS_MIRROR_LOCK},
 	{"threads/against-run", against_run, "waits EINTR 0", NULL, NEEDS_SEV},
 	{0},
 };
