@@ -198,6 +198,18 @@ static int listen_at(int dir_fd, const char *name)
 	return steal_fd(&fd);
 }
 
+/*
+ * Only by the owner: whoever else did it might do it between the removal of the files and that of
+ * their directory.
+ */
+static int create_log(int dir_fd)
+{
+	autofd fd = openat(dir_fd, LOG_FILE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+			   0600);
+
+	return fd < 0 ? -errno : 0;
+}
+
 /* With the lock held. */
 static void remove_files(int dir_fd)
 {
@@ -240,12 +252,15 @@ int runtime_create(const char *name, struct runtime *ret, struct vmm_error *ret_
 	}
 
 	remove_files(runtime.dir_fd);
-	r = runtime.control_fd = listen_at(runtime.dir_fd, CONTROL_SOCKET);
+	r = create_log(runtime.dir_fd);
+	if (r >= 0)
+		r = runtime.control_fd = listen_at(runtime.dir_fd, CONTROL_SOCKET);
 	if (r >= 0)
 		r = runtime.console_fd = listen_at(runtime.dir_fd, CONSOLE_SOCKET);
 	if (r < 0) {
 		vmm_error_set(ret_error, VMM_EXIT_FAILED,
-			      "cannot listen on the sockets of %s in the runtime directory: %s",
+			      "cannot create the log and the sockets of %s in the runtime "
+			      "directory: %s",
 			      name, strerror(-r));
 		remove_all(base_fd, runtime.dir_fd, name);
 		runtime_close(&runtime);
@@ -419,9 +434,13 @@ int runtime_open_log(const char *name)
 {
 	struct vmm_error ignored;
 	autofd dir_fd = open_vm(name, &ignored);
+	int fd;
 
 	if (dir_fd < 0)
 		return -1;
-	return openat(dir_fd, LOG_FILE, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC,
-		      0600);
+	fd = openat(dir_fd, LOG_FILE, O_WRONLY | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+	/* The VM ends just now, or somebody has deleted it by hand, which is no reason to fail. */
+	if (fd < 0 && errno == ENOENT)
+		fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	return fd;
 }

@@ -42,7 +42,10 @@ int runtime_connect(const char *name, const char *socket, struct vmm_error *ret_
 /* Names of all VMs with a live owner, sorted; leftovers of dead ones are removed on the way. */
 int runtime_list(char ***ret_names, unsigned *ret_n);
 
-/* Open the VM's log for appending (O_CLOEXEC), or -1. */
+/*
+ * Open the VM's log for appending (O_CLOEXEC), or -1.  It exists from runtime_create() on; if
+ * somebody has deleted it, what is written is lost.
+ */
 int runtime_open_log(const char *name);
 
 #endif

@@ -53,6 +53,15 @@ static bool exists(const char *suffix)
 	return access(path, F_OK) == 0;
 }
 
+static off_t size_of(const char *suffix)
+{
+	char path[256];
+	struct stat st;
+
+	in_base(path, sizeof(path), suffix);
+	return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
 static mode_t mode_of(const char *suffix)
 {
 	char path[256];
@@ -139,6 +148,31 @@ static void test_create_and_remove(void **state)
 	assert_int_equal(error.exit, VMM_EXIT_NO_SUCH_VM);
 }
 
+/* Or it could appear between the removal of the files and of their directory, which then stays. */
+static void test_log_is_the_owners(void **state)
+{
+	struct runtime runtime = RUNTIME_INIT;
+	struct vmm_error error;
+	char path[128];
+	int fd;
+
+	(void)state;
+	assert_int_equal(runtime_create("web1", &runtime, &error), 0);
+	assert_int_equal(mode_of("web1/log"), 0600);
+	in_base(path, sizeof(path), "web1/log");
+	assert_int_equal(unlink(path), 0);
+
+	fd = runtime_open_log("web1");
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "x", 1), 1);
+	close_fd(fd);
+	assert_false(exists("web1/log"));
+
+	runtime_remove(&runtime, "web1");
+	runtime_close(&runtime);
+	assert_false(exists("web1"));
+}
+
 static void test_list_is_sorted(void **state)
 {
 	static const char *const names[] = {"b", "c", "a"};
@@ -172,7 +206,8 @@ static void leave_leftovers(const char *name)
 		struct runtime runtime;
 		struct vmm_error error;
 
-		if (runtime_create(name, &runtime, &error) < 0 || runtime_open_log(name) < 0)
+		if (runtime_create(name, &runtime, &error) < 0 ||
+		    write(runtime_open_log(name), "x", 1) != 1)
 			_exit(1);
 		(void)kill(getpid(), SIGKILL);
 	}
@@ -188,6 +223,7 @@ static void test_leftovers(void **state)
 	(void)state;
 	leave_leftovers("dead");
 	assert_true(exists("dead/control.sock"));
+	assert_int_equal(size_of("dead/log"), 1);
 	assert_int_equal(runtime_connect("dead", "control.sock", &error), -1);
 	assert_int_equal(error.exit, VMM_EXIT_NO_SUCH_VM);
 	assert_int_equal(count_list(NULL, 0), 0);
@@ -195,7 +231,7 @@ static void test_leftovers(void **state)
 
 	leave_leftovers("dead");
 	assert_int_equal(runtime_create("dead", &runtime, &error), 0);
-	assert_false(exists("dead/log"));
+	assert_int_equal(size_of("dead/log"), 0);
 	assert_int_equal(count_list(NULL, 0), 1);
 	runtime_remove(&runtime, "dead");
 	runtime_close(&runtime);
@@ -469,6 +505,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_create_and_remove, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_log_is_the_owners, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_list_is_sorted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_leftovers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lock_is_handed_over, setup, teardown),
