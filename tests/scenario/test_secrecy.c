@@ -23,6 +23,8 @@
 #define VARIED_BYTES 24
 #define LINES_MAX    8192
 #define CHUNK	     (1UL << 20)
+#define PAGE	     4096
+#define SHADOW	     (1UL << 36)
 
 static const char *const options[] = {"--memory", "16M", NULL};
 
@@ -91,14 +93,26 @@ static bool is_register(const uint64_t *rounds, unsigned cpus, uint64_t value)
 	return false;
 }
 
+static void search_page(const uint8_t *page, const uint64_t *rounds, struct findings *f)
+{
+	for (unsigned i = 0; i < PAGE; i += LINE)
+		f->lines += bsearch(page + i, lines, n_lines, LINE, compare) != NULL;
+	for (unsigned i = 0; i < PAGE; i += sizeof(uint64_t)) {
+		uint64_t value;
+
+		memcpy(&value, page + i, sizeof(value));
+		f->registers += is_register(rounds, CPUS, value);
+	}
+}
+
 /* All memory of a process. */
 static struct findings search(const struct h_vm *vm, int pid)
 {
-	static uint8_t chunk[CHUNK];
+	static uint8_t chunk[CHUNK], zeros[PAGE];
 	struct findings f = {0};
 	uint64_t rounds[CPUS]; /* as they are now: a target may go on meanwhile */
 	unsigned long begin, end;
-	char path[64], line[512];
+	char path[64], line[512], r;
 	FILE *maps;
 
 	for (unsigned cpu = 0; cpu < CPUS; cpu++)
@@ -110,7 +124,9 @@ static struct findings search(const struct h_vm *vm, int pid)
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	maps = fopen(path, "re");
 	while (maps && fgets(line, sizeof(line), maps)) {
-		if (sscanf(line, "%lx-%lx r", &begin, &end) != 2)
+		/* A sanitizer's shadow memory takes terabytes, in which there are no values. */
+		if (sscanf(line, "%lx-%lx %c", &begin, &end, &r) != 3 || r != 'r' ||
+		    end - begin > SHADOW)
 			continue;
 		for (unsigned long at = begin; at < end; at += CHUNK) {
 			size_t len = end - at < CHUNK ? end - at : CHUNK;
@@ -119,15 +135,9 @@ static struct findings search(const struct h_vm *vm, int pid)
 			if (n <= 0)
 				continue;
 			f.bytes += (size_t)n;
-			for (ssize_t i = 0; i + LINE <= n; i += LINE)
-				f.lines +=
-					bsearch(chunk + i, lines, n_lines, LINE, compare) != NULL;
-			for (ssize_t i = 0; i + 8 <= n; i += 8) {
-				uint64_t value;
-
-				memcpy(&value, chunk + i, sizeof(value));
-				f.registers += is_register(rounds, CPUS, value);
-			}
+			for (ssize_t i = 0; i + PAGE <= n; i += PAGE)
+				if (memcmp(chunk + i, zeros, PAGE) != 0)
+					search_page(chunk + i, rounds, &f);
 		}
 	}
 	if (maps)
