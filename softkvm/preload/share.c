@@ -5,7 +5,7 @@
  * A shared mapping has its file.  Its descriptor may be closed by now: that of a file which has no
  * name any more (a memfd) is remembered when it is mapped.  A private mapping becomes a shared one
  * of a new memfd, in place and with its contents.  What other threads write into it just at that
- * moment is lost; locks and advice (mlock(), madvise()) are, too.
+ * moment is lost; locks and advice (mlock(), madvise()) are, too.  Stacks stay as they are.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -374,6 +374,19 @@ static int convert(const struct mapping *mapping, uint64_t start, uint64_t len,
 	return r;
 }
 
+/*
+ * A stack that calls go on to write, here and, once it is shared, in a forked child as well.  Of a
+ * thread's stack, which looks like any memory, that is what is in use down to what this calls.
+ */
+static bool is_stack(const struct link *link, const struct mapping *mapping, uint64_t start,
+		     uint64_t end)
+{
+	uint64_t lowest = (uint64_t)__builtin_frame_address(0) - PAGE;
+
+	return strcmp(mapping->path, "[stack]") == 0 ||
+	       (start <= (uint64_t)link->frame && lowest < end);
+}
+
 /* Of [address, +size), what is in one mapping. */
 static int find_stretch(struct link *scratch, uint64_t address, uint64_t size,
 			struct mapping *mapping, uint64_t *ret_size)
@@ -389,6 +402,8 @@ static int find_stretch(struct link *scratch, uint64_t address, uint64_t size,
 	uint64_t start = address & ~(PAGE - 1);
 	uint64_t end = (address + *ret_size + PAGE - 1) & ~(PAGE - 1);
 
+	if (is_stack(scratch, mapping, start, end))
+		return -EFAULT;
 	r = convert(mapping, start, end - start, scratch);
 	return r < 0 ? r : find_mapping(address, scratch, mapping);
 }

@@ -587,6 +587,55 @@ static void assert_flips(int fd, unsigned char *bytes, size_t len)
 		assert_int_equal(bytes[i], (unsigned char)~i);
 }
 
+/* depth * 128 bytes further down on the stack, so that its pages end elsewhere. */
+static __attribute__((noinline)) bool flip_stack(int fd, unsigned depth)
+{
+	unsigned char on_stack[128];
+	struct toy_memory memory = {(uint64_t)on_stack, sizeof(on_stack), 0};
+	bool refused, same = true;
+
+	memset(on_stack, (int)depth, sizeof(on_stack));
+	if (depth > 0) {
+		refused = flip_stack(fd, depth - 1);
+	} else {
+		refused = ioctl(fd, TOY_FLIP, &memory) < 0;
+		if (refused)
+			assert_int_equal(errno, EFAULT);
+		else
+			for (unsigned i = 0; i < sizeof(on_stack); i++)
+				on_stack[i] ^= 0xff;
+	}
+	for (unsigned i = 0; i < sizeof(on_stack); i++)
+		same &= on_stack[i] == (unsigned char)depth;
+	assert_true(same);
+	return refused;
+}
+
+static void *flip_thread_stack(void *arg)
+{
+	unsigned char above[12288];
+	unsigned refused = 0;
+	int fd = *(int *)arg;
+
+	for (unsigned depth = 0; depth < 40; depth++)
+		refused += flip_stack(fd, depth);
+	assert_true(refused > 0);
+	assert_flips(fd, above + 4096, sizeof(above) - 4096);
+	return NULL;
+}
+
+/* What is on a stack that is in use cannot be shared, and nothing happens to it. */
+static void test_share_stack(void **state)
+{
+	(void)state;
+	autofd fd = toy();
+	pthread_t thread;
+
+	assert_true(flip_stack(fd, 200));
+	assert_int_equal(pthread_create(&thread, NULL, flip_thread_stack, &fd), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void test_share(void **state)
 {
 	(void)state;
@@ -715,7 +764,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_exec),	    cmocka_unit_test(test_passing),
 		cmocka_unit_test(test_killed),	    cmocka_unit_test(test_handlers),
 		cmocka_unit_test(test_signal_mask), cmocka_unit_test(test_share),
-		cmocka_unit_test(test_process),	    cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_share_stack), cmocka_unit_test(test_process),
+		cmocka_unit_test(test_stopped),
 	};
 
 	if (!getenv("SOFTKVM_SOCKET"))
