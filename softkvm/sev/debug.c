@@ -6,6 +6,10 @@
  * through a buffer of one page: what is asked for is cut out of decrypted blocks, or patched into
  * them before they are encrypted again.  Pages of a client need not be neighbours in memory, so
  * it is done piece by piece, none of which crosses a page of source or destination.
+ *
+ * KVM pins both sides.  Here only the encrypted one is, which the firmware must see where it is:
+ * the other is copied, since it often is a variable on the caller's stack, and pinning turns
+ * private memory into a file's.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,8 +20,8 @@
 #define BLOCK PSP_BLOCK_LEN
 
 struct piece {
-	uint64_t src, dst; /* system-physical */
-	uint8_t *src_bytes, *dst_bytes;
+	uint64_t encrypted; /* system-physical */
+	uint64_t plain;	    /* the client's */
 	uint32_t len;
 };
 
@@ -26,7 +30,7 @@ static uint32_t blocks_len(uint64_t address, uint32_t len)
 	return (uint32_t)(address % BLOCK + len + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-/* The blocks that [address, +len) is in, between guest memory and the start of the buffer. */
+/* The blocks from that of address on, between guest memory and the start of the buffer. */
 static int run(struct sev_op *op, uint32_t number, uint64_t address, uint32_t len, uint64_t buffer)
 {
 	bool encrypts = number == PSP_DBG_ENCRYPT;
@@ -35,65 +39,65 @@ static int run(struct sev_op *op, uint32_t number, uint64_t address, uint32_t le
 		.handle = op->vm->sev.handle,
 		.src_address = encrypts ? buffer : block,
 		.dst_address = encrypts ? block : buffer,
-		.len = blocks_len(address, len),
+		.len = len,
 	};
 
 	return sev_op_firmware(op, number, &c);
 }
 
+/* As if it could not be pinned. */
+static int copied(int err)
+{
+	return err == -EFAULT ? -ENOMEM : err;
+}
+
 static int decrypt(struct sev_op *op, const struct piece *piece, uint64_t buffer)
 {
-	int err = run(op, PSP_DBG_DECRYPT, piece->src, piece->len, buffer);
+	int err = run(op, PSP_DBG_DECRYPT, piece->encrypted,
+		      blocks_len(piece->encrypted, piece->len), buffer);
 
-	if (err == 0)
-		memcpy(piece->dst_bytes,
-		       sev_bounce_at(&op->bounce, buffer + piece->src % BLOCK, piece->len),
-		       piece->len);
-	return err;
+	if (err < 0)
+		return err;
+	return copied(call_copy_out_now(
+		op->call, piece->plain,
+		sev_bounce_at(&op->bounce, buffer + piece->encrypted % BLOCK, piece->len),
+		piece->len));
 }
 
 static int encrypt(struct sev_op *op, const struct piece *piece, uint64_t buffer)
 {
-	int err = 0;
+	uint32_t len = blocks_len(piece->encrypted, piece->len);
+	uint8_t plain[PAGE];
+	int err = copied(call_copy_in(op->call, plain, piece->plain, piece->len));
 
-	if (piece->dst % BLOCK || piece->len % BLOCK)
-		err = run(op, PSP_DBG_DECRYPT, piece->dst, piece->len, buffer);
+	if (err == 0 && (piece->encrypted % BLOCK || piece->len % BLOCK))
+		err = run(op, PSP_DBG_DECRYPT, piece->encrypted, len, buffer);
 	if (err < 0)
 		return err;
-	memcpy(sev_bounce_at(&op->bounce, buffer + piece->dst % BLOCK, piece->len),
-	       piece->src_bytes, piece->len);
-	return run(op, PSP_DBG_ENCRYPT, piece->dst, piece->len, buffer);
+	memcpy(sev_bounce_at(&op->bounce, buffer + piece->encrypted % BLOCK, piece->len), plain,
+	       piece->len);
+	/* KVM forgets where in its first block the piece begins, and what is in one more block. */
+	if (!op->sev->host->config.without_quirks)
+		len = blocks_len(0, piece->len);
+	return run(op, PSP_DBG_ENCRYPT, piece->encrypted, len, buffer);
 }
 
-static int do_piece(struct sev_op *op, struct piece *piece, uint64_t buffer, bool encrypts)
+/* Pins the page that the encrypted side is in, for as long as it takes. */
+static int pin_and_do(struct sev_op *op, uint64_t encrypted, uint64_t plain, uint32_t len,
+		      uint64_t buffer, bool encrypts)
 {
-	struct memory_objects *objects = op->sev->host->memory_objects;
+	struct piece piece = {.plain = plain, .len = len};
+	struct pinned *page;
+	int err = sev_may_pin(op->call, op->vm, 2); /* KVM's count */
 
-	piece->src_bytes = memory_map(objects, piece->src, piece->len);
-	piece->dst_bytes = memory_map(objects, piece->dst, piece->len);
-	if (!piece->src_bytes || !piece->dst_bytes)
-		return -ENOMEM;
-	return encrypts ? encrypt(op, piece, buffer) : decrypt(op, piece, buffer);
-}
-
-/* Pins the pages that the piece is in, for as long as it takes. */
-static int pin_and_do(struct sev_op *op, uint64_t src, uint64_t dst, uint32_t len, uint64_t buffer,
-		      bool encrypts)
-{
-	struct pinned *src_page, *dst_page;
-	struct piece piece = {.len = len};
-	int err = sev_pin(op->call, op->vm, src - src % PAGE, PAGE, false, &src_page);
-
+	if (err == 0)
+		err = sev_pin(op->call, op->vm, encrypted - encrypted % PAGE, PAGE, encrypts,
+			      &page);
 	if (err < 0)
 		return err;
-	err = sev_pin(op->call, op->vm, dst - dst % PAGE, PAGE, true, &dst_page);
-	if (err == 0) {
-		piece.src = src_page->stretch[0].address + src % PAGE;
-		piece.dst = dst_page->stretch[0].address + dst % PAGE;
-		err = do_piece(op, &piece, buffer, encrypts);
-		memory_unpin(dst_page);
-	}
-	memory_unpin(src_page);
+	piece.encrypted = page->stretch[0].address + encrypted % PAGE;
+	err = encrypts ? encrypt(op, &piece, buffer) : decrypt(op, &piece, buffer);
+	memory_unpin(page);
 	return err;
 }
 
@@ -121,7 +125,8 @@ static int debug(struct sev_op *op, bool encrypts)
 		uint64_t src = params.src_uaddr + done, dst = params.dst_uaddr + done;
 
 		n = min(params.len - done, min(PAGE - src % PAGE, PAGE - dst % PAGE));
-		err = pin_and_do(op, src, dst, n, buffer, encrypts);
+		err = pin_and_do(op, encrypts ? dst : src, encrypts ? src : dst, n, buffer,
+				 encrypts);
 	}
 	sev_doubt(op->vm); /* what was decrypted may lie in guest memory, too */
 	return err;

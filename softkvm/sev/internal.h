@@ -187,7 +187,9 @@ int sev_start(struct sev_op *op, uint32_t number, struct psp_cmd_start *c, uint3
 
 /* region.c */
 
-/* Memory of the client for as long as *ret lives, by the rules of RLIMIT_MEMLOCK. */
+/* -ENOMEM: RLIMIT_MEMLOCK does not let as many more be pinned. */
+int sev_may_pin(struct call *call, const struct vm *vm, uint64_t n_pages);
+/* Memory of the client for as long as *ret lives, if it may be. */
 int sev_pin(struct call *call, const struct vm *vm, uint64_t uaddr, uint64_t len, bool for_write,
 	    struct pinned **ret);
 void sev_regions_free(struct vm *vm);

@@ -13,19 +13,26 @@ static uint64_t pages_of(uint64_t uaddr, uint64_t len)
 	return ((uaddr + len - 1) >> PAGE_SHIFT) - (uaddr >> PAGE_SHIFT) + 1;
 }
 
+int sev_may_pin(struct call *call, const struct vm *vm, uint64_t n_pages)
+{
+	uint64_t limit = call_rlimit_memlock(call) >> PAGE_SHIFT;
+
+	return vm->sev.pages_locked + n_pages > limit ? -ENOMEM : 0;
+}
+
 int sev_pin(struct call *call, const struct vm *vm, uint64_t uaddr, uint64_t len, bool for_write,
 	    struct pinned **ret)
 {
 	uint64_t n;
+	int err;
 
 	if (!len || uaddr + len < uaddr)
 		return -EINVAL;
 	n = pages_of(uaddr, len);
 	if (n > INT_MAX)
 		return -EINVAL;
-	if (vm->sev.pages_locked + n > call_rlimit_memlock(call) >> PAGE_SHIFT)
-		return -ENOMEM;
-	return memory_pin(call, uaddr, len, for_write, ret);
+	err = sev_may_pin(call, vm, n);
+	return err < 0 ? err : memory_pin(call, uaddr, len, for_write, ret);
 }
 
 static int register_region(struct call *call, struct vm *vm, const struct kvm_enc_region *range)

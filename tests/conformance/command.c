@@ -210,6 +210,7 @@ static void debug(void)
 						    .len = 2 * PAGE};
 	static _Alignas(PAGE) uint8_t plain[2 * PAGE], seen[2 * PAGE];
 	struct vm vm = sev(1);
+	uint8_t on_stack[48];
 	struct kvm_sev_dbg c = {.src_uaddr = POINTER(memory.at[0]) + 4093,
 				.dst_uaddr = POINTER(seen) + 5,
 				.len = 30};
@@ -226,10 +227,38 @@ static void debug(void)
 	note_command(vm.fd, KVM_SEV_DBG_DECRYPT, &c);
 	memset(plain + 101, 0xee, 11);
 	note_same(memcmp(seen, plain, sizeof(plain)) == 0);
+	c = (struct kvm_sev_dbg){POINTER(memory.at[0]) + 1000, POINTER(on_stack), sizeof(on_stack)};
+	note_command(vm.fd, KVM_SEV_DBG_DECRYPT, &c);
+	note_same(memcmp(on_stack, plain + 1000, sizeof(on_stack)) == 0);
+	memset(on_stack, 0x11, sizeof(on_stack));
+	c = (struct kvm_sev_dbg){POINTER(on_stack), POINTER(memory.at[0]) + 1008, sizeof(on_stack)};
+	note_command(vm.fd, KVM_SEV_DBG_ENCRYPT, &c);
+	c = (struct kvm_sev_dbg){POINTER(memory.at[0]), POINTER(seen), sizeof(seen)};
+	note_command(vm.fd, KVM_SEV_DBG_DECRYPT, &c);
+	memset(plain + 1008, 0x11, sizeof(on_stack));
+	note_same(memcmp(seen, plain, sizeof(plain)) == 0);
 	c = (struct kvm_sev_dbg){POINTER(seen), 0, 16};
 	note_command(vm.fd, KVM_SEV_DBG_DECRYPT, &c);
 	c = (struct kvm_sev_dbg){POINTER(seen), POINTER(seen), 0};
 	note_command(vm.fd, KVM_SEV_DBG_DECRYPT, &c);
+}
+
+/* KVM leaves out the last of the two blocks that these bytes are in. */
+static void debug_amid_blocks(void)
+{
+	struct shared memory = shared_new(PAGE);
+	struct kvm_sev_launch_update_data update = {.uaddr = POINTER(memory.at[0]), .len = PAGE};
+	static _Alignas(PAGE) uint8_t plain[PAGE], seen[PAGE];
+	struct vm vm = sev(1);
+	struct kvm_sev_dbg c = {POINTER(seen), POINTER(memory.at[0]) + 105, 16};
+
+	(void)must(command(vm.fd, KVM_SEV_LAUNCH_UPDATE_DATA, &update, NULL), "LAUNCH_UPDATE_DATA");
+	memset(seen, 0x22, 16);
+	note_command(vm.fd, KVM_SEV_DBG_ENCRYPT, &c);
+	c = (struct kvm_sev_dbg){POINTER(memory.at[0]), POINTER(seen), PAGE};
+	note_command(vm.fd, KVM_SEV_DBG_DECRYPT, &c);
+	memset(plain + 105, 0x22, 7);
+	note_same(memcmp(seen, plain, PAGE) == 0);
 }
 
 static void no_debug(void)
@@ -320,7 +349,8 @@ const struct test_case command_cases[] = {
 	{"command/wrong-state", wrong_state,
 	 "EIO fw 0x2 0 EIO fw 0x2 0 EIO fw 0x2 EIO fw 0x2 EIO fw 0x2", NULL, NEEDS_SEV},
 	{"command/attestation", attestation, "EIO fw 0x4 len 208 0 same", NULL, NEEDS_SEV},
-	{"command/debug", debug, "0 same 0 0 same EINVAL EINVAL", NULL, NEEDS_SEV},
+	{"command/debug-amid-blocks", debug_amid_blocks, "0 0 same", NULL, NEEDS_SEV},
+	{"command/debug", debug, "0 same 0 0 same 0 same 0 0 same EINVAL EINVAL", NULL, NEEDS_SEV},
 	{"command/no-debug", no_debug, "EIO fw 0x7 EIO fw 0x7", NULL, NEEDS_SEV},
 	{"command/secret-refused", secret_refused,
 	 "EIO fw 0x2 EIO fw 0xb EIO fw 0x4 EINVAL EIO fw 0x4", NULL, NEEDS_SEV},

@@ -31,6 +31,12 @@ static inline int setup_main(void **state)
 	return setup_as(state, &(struct host_config){.profile = PROFILE_MAIN});
 }
 
+static inline int setup_without_quirks(void **state)
+{
+	return setup_as(state,
+			&(struct host_config){.profile = PROFILE_MAIN, .without_quirks = true});
+}
+
 static inline int teardown(void **state)
 {
 	struct fixture *f = *state;

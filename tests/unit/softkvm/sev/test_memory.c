@@ -127,6 +127,28 @@ static void test_debug(void **state)
 	vm_close(vm);
 }
 
+/* Two blocks, the last of which KVM leaves out. */
+static void test_debug_quirk(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *memory = f->m->memory[0], *out = memory + 10 * PAGE, plain[PAGE];
+	struct kvm_sev_dbg dbg = {
+		.src_uaddr = (uintptr_t)out, .dst_uaddr = (uintptr_t)memory + 105, .len = 16};
+	struct vm *vm;
+
+	fill(plain, sizeof(plain));
+	memcpy(memory, plain, sizeof(plain));
+	vm = launch_with(f, 0, 1);
+	memset(out, 0x22, 16);
+	memset(plain + 105, 0x22, 7);
+	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_ENCRYPT, &dbg, NULL), 0);
+	dbg = (struct kvm_sev_dbg){
+		.src_uaddr = (uintptr_t)memory, .dst_uaddr = (uintptr_t)out, .len = PAGE};
+	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_DECRYPT, &dbg, NULL), 0);
+	assert_memory_equal(out, plain, PAGE);
+	vm_close(vm);
+}
+
 static void test_debug_checks(void **state)
 {
 	struct fixture *f = *state;
@@ -151,9 +173,11 @@ static void test_debug_checks(void **state)
 	dbg = good;
 	dbg.src_uaddr = BAD_ADDRESS;
 	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_ENCRYPT, &dbg, NULL), -ENOMEM);
-	f->call.memlock = 0;
-	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_DECRYPT, &good, NULL), -ENOMEM);
+	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_DECRYPT, &dbg, NULL), -ENOMEM);
+	/* Both sides are pinned, by KVM. */
 	f->call.memlock = PAGE;
+	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_DECRYPT, &good, NULL), -ENOMEM);
+	f->call.memlock = 2 * PAGE;
 	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_DECRYPT, &good, &error), -EIO);
 	assert_int_equal(error, PSP_POLICY_FAILURE);
 	assert_int_equal(op(&f->call, vm, KVM_SEV_DBG_ENCRYPT, &good, &error), -EIO);
@@ -409,9 +433,10 @@ static void test_fragments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_regions, setup),	    CASE(test_debug, setup),
-		CASE(test_debug_checks, setup),	    CASE(test_mirror_debugs, setup),
-		CASE(test_send_and_receive, setup), CASE(test_fragments, setup),
+		CASE(test_regions, setup),	 CASE(test_debug, setup_without_quirks),
+		CASE(test_debug_quirk, setup),	 CASE(test_debug_checks, setup),
+		CASE(test_mirror_debugs, setup), CASE(test_send_and_receive, setup),
+		CASE(test_fragments, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,12 +13,6 @@ static int setup_v7(void **state)
 	return setup_as(state, &(struct host_config){.profile = PROFILE_V7});
 }
 
-static int setup_without_quirks(void **state)
-{
-	return setup_as(state,
-			&(struct host_config){.profile = PROFILE_MAIN, .without_quirks = true});
-}
-
 typedef struct vm *vm_maker(struct call *call, unsigned n_vcpus);
 
 /* sev_migrate_tests: test_sev_migrate_from() */
