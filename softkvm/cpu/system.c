@@ -261,7 +261,8 @@ static exec_fn *find_own(const ZydisDecodedInstruction *decoded)
 exec_fn *system_find(const ZydisDecodedInstruction *decoded)
 {
 	static exec_fn *(*const finders[])(const ZydisDecodedInstruction *) = {
-		find_own, control_find, msr_find, port_find, table_find, find_undefined,
+		find_own,   control_find, msr_find,	  port_find,
+		table_find, random_find,  find_undefined,
 	};
 
 	for (unsigned i = 0; i < sizeof(finders) / sizeof(finders[0]); i++) {

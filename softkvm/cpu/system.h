@@ -33,6 +33,7 @@ exec_fn *control_find(const ZydisDecodedInstruction *decoded);
 exec_fn *msr_find(const ZydisDecodedInstruction *decoded);
 exec_fn *port_find(const ZydisDecodedInstruction *decoded);
 exec_fn *table_find(const ZydisDecodedInstruction *decoded);
+exec_fn *random_find(const ZydisDecodedInstruction *decoded);
 
 /* What the VMM's CPUID says, with what depends on the CPU's state. */
 void cpuid_now(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t ret[4]);

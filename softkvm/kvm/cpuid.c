@@ -39,6 +39,7 @@
 #define ECX_XSAVE    BIT(26)
 #define ECX_OSXSAVE  BIT(27)
 #define ECX_AVX	     BIT(28)
+#define ECX_RDRAND   BIT(30)
 #define ECX_GUEST    BIT(31)
 /* FPU, DE, PSE, TSC, MSR, PAE, MCE, CX8, APIC, MTRR, PGE, MCA, CMOV, PAT, FXSR; 0x80000001 too */
 #define EDX_COMMON                                                                                 \
@@ -55,6 +56,7 @@
 #define EBX_SMEP     BIT(7)
 #define EBX_BMI2     BIT(8)
 #define EBX_ERMS     BIT(9)
+#define EBX_RDSEED   BIT(18)
 #define EBX_ADX	     BIT(19)
 #define EBX_SMAP     BIT(20)
 #define ECX_UMIP     BIT(2)
@@ -74,6 +76,9 @@
 #define EDX_LM	     BIT(29)
 /* Leaf 0x80000007 */
 #define EDX_CONSTANT_TSC BIT(8)
+/* Leaf 0x80000008: FXRSTOR and XRSTOR restore the error pointers always.  Where they do not, Linux
+ * clears them by instructions of the x87 at each switch of tasks. */
+#define EBX_ERROR_POINTERS BIT(2)
 /* Leaf 0x8000001f */
 #define EAX_SEV	   BIT(1)
 #define EAX_SEV_ES BIT(3)
@@ -104,12 +109,13 @@ static const struct row model[] = {
 	/* one CPU; CLFLUSH of 64 bytes */
 	{1, WITHOUT_SUBLEAF, SIGNATURE, 1u << 16 | 8u << 8,
 	 ECX_SSE3 | ECX_SSSE3 | ECX_CX16 | ECX_PCID | ECX_SSE41 | ECX_SSE42 | ECX_X2APIC |
-		 ECX_MOVBE | ECX_POPCNT | ECX_XSAVE | ECX_AVX | ECX_GUEST,
+		 ECX_MOVBE | ECX_POPCNT | ECX_XSAVE | ECX_AVX | ECX_RDRAND | ECX_GUEST,
 	 EDX_COMMON | EDX_SEP | EDX_CLFLUSH | EDX_SSE | EDX_SSE2},
 	/* the APIC's timer runs always */
 	{6, WITHOUT_SUBLEAF, BIT(2), 0, 0, 0},
 	{7, 0, 0,
-	 EBX_FSGSBASE | EBX_BMI1 | EBX_AVX2 | EBX_SMEP | EBX_BMI2 | EBX_ERMS | EBX_ADX | EBX_SMAP,
+	 EBX_FSGSBASE | EBX_BMI1 | EBX_AVX2 | EBX_SMEP | EBX_BMI2 | EBX_ERMS | EBX_RDSEED |
+		 EBX_ADX | EBX_SMAP,
 	 ECX_UMIP | ECX_LA57, 0},
 	/* topology: one thread; the VMM's to say more */
 	{0xb, 0, 0, 1, 1u << 8, 0},
@@ -128,7 +134,7 @@ static const struct row model[] = {
 	{0x80000003, WITHOUT_SUBLEAF, CHARS('C', 'P', 'U', 0), 0, 0, 0},
 	{0x80000004, WITHOUT_SUBLEAF, 0, 0, 0, 0},
 	{0x80000007, WITHOUT_SUBLEAF, 0, 0, 0, EDX_CONSTANT_TSC},
-	{0x80000008, WITHOUT_SUBLEAF, LINEAR_BITS << 8 | PHYSICAL_BITS, 0, 0, 0},
+	{0x80000008, WITHOUT_SUBLEAF, LINEAR_BITS << 8 | PHYSICAL_BITS, EBX_ERROR_POINTERS, 0, 0},
 };
 
 unsigned cpuid_model(const struct host *host, struct kvm_cpuid_entry2 ret[CPUID_ENTRIES_MAX])

@@ -290,6 +290,30 @@ static void test_ltr(void **state)
 	platform_expect_error(platform, VECTOR_GP, TSS_SELECTOR);
 }
 
+/* Numbers of 4 bytes clear the upper half.  Eight equal ones would be strange. */
+static void test_random(void **state)
+{
+	struct platform *platform = *state;
+	struct cpu_state *cpu = &platform->cpu->state;
+	uint32_t first;
+
+	platform_long(platform, ALL);
+	platform_code(platform, 0x0f, 0xc7, 0xf1, 0x0f, 0xc7, 0xf9); /* rdrand, rdseed %ecx */
+	cpu->gpr[RCX] = UINT64_MAX;
+	cpu->rflags |= FLAG_ZF | FLAG_OF;
+	run_one(platform);
+	assert_int_equal(cpu->rflags, 2 | FLAG_CF);
+	assert_int_equal(cpu->gpr[RCX] >> 32, 0);
+	first = (uint32_t)cpu->gpr[RCX];
+	for (unsigned i = 0; i < 8 && cpu->gpr[RCX] == first; i++) {
+		cpu->rip = CODE + 3;
+		cpu->rflags = 2;
+		run_one(platform);
+		assert_int_equal(cpu->rflags, 2 | FLAG_CF);
+	}
+	assert_int_not_equal(cpu->gpr[RCX], first);
+}
+
 static void test_hypercall(void **state)
 {
 	struct platform *platform = *state;
@@ -459,16 +483,16 @@ static void test_sev_status(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_bad_control), TEST(test_control_written),
-		TEST(test_privileged),	TEST(test_efer),
-		TEST(test_msr),		TEST(test_msr_not_canonical),
-		TEST(test_cpuid),	TEST(test_xsetbv),
-		TEST(test_ports),	TEST(test_string_ports),
-		TEST(test_port_map),	TEST(test_ltr),
-		TEST(test_hypercall),	TEST(test_vc),
-		TEST(test_vc_in_vc),	TEST(test_es_read_only),
-		TEST(test_es_native),	TEST(test_write_traps),
-		TEST(test_sev_status),
+		TEST(test_bad_control),	 TEST(test_control_written),
+		TEST(test_privileged),	 TEST(test_efer),
+		TEST(test_msr),		 TEST(test_msr_not_canonical),
+		TEST(test_cpuid),	 TEST(test_xsetbv),
+		TEST(test_ports),	 TEST(test_string_ports),
+		TEST(test_port_map),	 TEST(test_ltr),
+		TEST(test_random),	 TEST(test_hypercall),
+		TEST(test_vc),		 TEST(test_vc_in_vc),
+		TEST(test_es_read_only), TEST(test_es_native),
+		TEST(test_write_traps),	 TEST(test_sev_status),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
