@@ -17,7 +17,7 @@
 #define LOADER_UNASSIGNED 0xff
 #define MEMORY_MIN	  (2ULL << 20)
 
-enum { E820_RAM = 1, E820_RESERVED = 2 };
+enum { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3 };
 
 #define PTE_PRESENT  (1ULL << 0)
 #define PTE_WRITABLE (1ULL << 1)
@@ -188,7 +188,9 @@ static void add_e820(struct boot_params *params, uint64_t start, uint64_t end, u
 static void fill_e820(const struct vmm_memory *memory, struct boot_params *params)
 {
 	add_e820(params, 0, LAYOUT_EBDA, E820_RAM);
-	add_e820(params, LAYOUT_EBDA, LAYOUT_KERNEL, E820_RESERVED);
+	add_e820(params, LAYOUT_EBDA, LAYOUT_ACPI, E820_RESERVED);
+	/* Linux as an SEV guest maps what is reserved without encryption, but not ACPI tables. */
+	add_e820(params, LAYOUT_ACPI, LAYOUT_ACPI_END, E820_ACPI);
 	add_e820(params, LAYOUT_KERNEL, memory->region[0].size, E820_RAM);
 	for (unsigned i = 1; i < memory->n_regions; i++)
 		add_e820(params, memory->region[i].gpa,

@@ -441,7 +441,8 @@ static void e820_tells_all_ram(void **state)
 {
 	static const struct boot_e820_entry expected[] = {
 		{0, LAYOUT_EBDA, 1},
-		{LAYOUT_EBDA, LAYOUT_KERNEL - LAYOUT_EBDA, 2},
+		{LAYOUT_EBDA, LAYOUT_ACPI - LAYOUT_EBDA, 2},
+		{LAYOUT_ACPI, LAYOUT_KERNEL - LAYOUT_ACPI, 3},
 		{LAYOUT_KERNEL, RAM_SIZE - LAYOUT_KERNEL, 1},
 		{VMM_MMIO_HOLE_END, 512 * MIB, 1},
 	};
