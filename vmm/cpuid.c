@@ -12,6 +12,7 @@
 #include "kvm/ioctl.h"
 
 #define LEAF_KVM_FEATURES 0x40000001U
+#define LEAF_ENCRYPTION	  0x8000001fU
 
 /*
  * Asynchronous page faults: a "page not present" of the old VM would never be completed by the new
@@ -47,6 +48,14 @@ void cpuid_hide_svm(struct kvm_cpuid2 *cpuid)
 	for (uint32_t i = 0; i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == 0x80000001)
 			cpuid->entries[i].ecx &= ~(1U << 2);
+}
+
+void cpuid_hide_encryption(struct kvm_cpuid2 *cpuid)
+{
+	for (uint32_t i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == LEAF_ENCRYPTION)
+			cpuid->entries[i].eax = cpuid->entries[i].ebx = cpuid->entries[i].ecx =
+				cpuid->entries[i].edx = 0;
 }
 
 /* Bits that an APIC ID needs to number n CPUs. */

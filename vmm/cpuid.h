@@ -19,5 +19,6 @@ void cpuid_set_vcpu(struct kvm_cpuid2 *cpuid, uint32_t apic_id, uint32_t n_cpus,
 		    int has_tsc_deadline);
 
 void cpuid_hide_svm(struct kvm_cpuid2 *cpuid);
+void cpuid_hide_encryption(struct kvm_cpuid2 *cpuid);
 
 #endif

@@ -114,6 +114,9 @@ static int create_vcpus(struct machine *machine, uint32_t n, struct vmr_error *e
 		cpuid_set_vcpu(cpuid, i, n, deadline);
 		if (vmr_vm_confidential(machine->vm) != VMR_CONFIDENTIAL_NONE)
 			cpuid_hide_svm(cpuid); /* KVM could not read the guest's VMCBs */
+		else
+			/* Linux would ask SEV_STATUS, an MSR that KVM has not. */
+			cpuid_hide_encryption(cpuid);
 		r = vmr_vm_create_vcpu(machine->vm, i, &index, error);
 		if (r == 0)
 			r = vmr_vcpu_set_cpuid(machine->vm, index, cpuid, error);
