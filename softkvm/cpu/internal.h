@@ -9,8 +9,10 @@
  * event.c	exceptions and interrupts through the IDT
  * segment.c	descriptors, far transfers
  *
- * An instruction either takes effect as a whole or not at all: whatever can fault or be left
- * pending is done before the first register is written.
+ * Whatever can fault or be left pending is done before the first register is written, so that an
+ * instruction can be executed anew.  What it has stored before is in memory then, and is stored
+ * again, like that of a far call whose second push faults; those that hardware can interrupt (REP,
+ * gathers) keep what they have done in registers, too.
  */
 #ifndef SOFTKVM_CPU_INTERNAL_H
 #define SOFTKVM_CPU_INTERNAL_H
