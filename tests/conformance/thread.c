@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <string.h>
 
-/* As root's own test of the kernel does: three SEV VMs take from each other, in vain. */
+/* As KVM's own selftest does: three SEV VMs take from each other, in vain. */
 static struct vm three[3];
 
 static void *take_in_turn(void *arg)
@@ -191,7 +191,8 @@ static void against_destroy(void)
 }
 
 /* A move waits for a vCPU that runs, until it is left. */
-static const uint8_t endless[] = {0xeb, 0xfe}; /* jmp . */
+#define COUNTER 0x1000
+static const uint8_t endless[] = {0xfe, 0x06, 0x00, 0x10, 0xeb, 0xfa}; /* 1: incb 0x1000; jmp 1b */
 
 static void *run_vcpu(void *arg)
 {
@@ -222,6 +223,7 @@ static void against_run(void)
 	struct kvm_regs regs = {.rip = 0, .rflags = 2};
 	struct racer racer = {.vm = &target, .other = &source, .result = -1};
 	pthread_t runner, mover;
+	uint8_t before;
 	void *ran;
 
 	for (size_t i = 0; i < sizeof(endless); i++)
@@ -243,8 +245,11 @@ static void against_run(void)
 	(void)must(ioctl(source.vcpu[0], KVM_SET_SREGS, &sregs), "KVM_SET_SREGS");
 	(void)must(ioctl(source.vcpu[0], KVM_SET_REGS, &regs), "KVM_SET_REGS");
 	(void)sigaction(SIGUSR1, &action, NULL);
+	before = memory.at[0][COUNTER];
 	(void)pthread_create(&runner, NULL, run_vcpu, &source);
-	(void)usleep(200000);
+	/* Ciphertext changes, too. */
+	while (__atomic_load_n(&memory.at[0][COUNTER], __ATOMIC_RELAXED) == before)
+		(void)usleep(1000);
 	(void)pthread_create(&mover, NULL, move_meanwhile, &racer);
 	(void)usleep(200000);
 	note("%s", __atomic_load_n(&racer.result, __ATOMIC_RELAXED) == -1 ? "waits" : "is through");

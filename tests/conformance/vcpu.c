@@ -87,7 +87,7 @@ static void bad_sregs(void)
 	note_result(ioctl(vm.vcpu[0], KVM_SET_SREGS, &sregs));
 }
 
-static void run_without_vmsa(void)
+static void mp_state(void)
 {
 	struct vm vm = aux(0);
 
@@ -102,6 +102,6 @@ const struct test_case vcpu_cases[] = {
 	{"vcpu/es-registers-vanish", registers_vanish, "0 0 0 0 no CS 0 no FPU", NULL, NEEDS_ES},
 	{"vcpu/es-guest-debug", guest_debug, "EINVAL", NULL, NEEDS_ES},
 	{"vcpu/es-bad-sregs", bad_sregs, "0 EINVAL", NULL, NEEDS_ES},
-	{"vcpu/es-mp-state", run_without_vmsa, "0", NULL, NEEDS_ES},
+	{"vcpu/es-mp-state", mp_state, "0", NULL, NEEDS_ES},
 	{0},
 };
