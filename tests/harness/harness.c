@@ -28,7 +28,7 @@
 #define POLL_US	  70 /* on average; more often, and looking would slow down what is looked at */
 
 #define RUN_TIMEOUT_MS	120000
-#define SETTLE_MS	50
+#define REST_MS		2000
 #define GONE_TIMEOUT_MS 15000 /* the kernel tears a VM down at its own pace */
 #define PROCESSES_MAX	16
 
@@ -457,14 +457,22 @@ bool h_vm_is_still(const struct h_vm *vm, unsigned ms)
 	uint64_t before[64];
 	bool is_still = true;
 
-	/* A process is hardly to be seen any more when the last of its threads end. */
-	h_sleep_ms(SETTLE_MS);
 	for (unsigned i = 0; i < vm->cpus; i++)
 		before[i] = vm->slot[i].count;
 	h_sleep_ms(ms);
 	for (unsigned i = 0; i < vm->cpus; i++)
 		is_still &= vm->slot[i].count == before[i];
 	return is_still;
+}
+
+bool h_vm_comes_to_rest(const struct h_vm *vm, unsigned ms)
+{
+	double deadline = h_now_us() + REST_MS * 1e3;
+
+	while (!h_vm_is_still(vm, ms))
+		if (h_now_us() > deadline)
+			return false;
+	return true;
 }
 
 bool h_vm_ticks(const struct h_vm *vm)

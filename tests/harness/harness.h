@@ -100,6 +100,11 @@ bool h_vm_is_alive(const struct h_vm *vm);
 uint64_t h_vm_errors(const struct h_vm *vm);
 /* Does no vCPU count, for this time? */
 bool h_vm_is_still(const struct h_vm *vm, unsigned ms);
+/*
+ * The same after a signal to its VMM, whose threads stop or end one by one: within two seconds
+ * there is such a time.
+ */
+bool h_vm_comes_to_rest(const struct h_vm *vm, unsigned ms);
 /* Do timer interrupts arrive at every vCPU?  Waits for up to two seconds. */
 bool h_vm_ticks(const struct h_vm *vm);
 /*

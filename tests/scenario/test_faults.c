@@ -135,7 +135,7 @@ static void thaw_source(const struct cell *cell, const struct h_vm *vm, int sour
 	if (cell->freeze == FROZEN_IS_OVERTAKEN)
 		(void)check(h_vm_is_alive(vm), "nobody took over from the frozen source");
 	else
-		(void)check(h_vm_is_still(vm, 20), "somebody runs the guest of the frozen source");
+		(void)check(h_vm_comes_to_rest(vm, 20), "somebody runs the guest of the frozen source");
 	(void)kill(source, SIGCONT);
 }
 
@@ -143,7 +143,7 @@ static void thaw_target(const struct h_vm *vm, int target)
 {
 	if (!await_state(target, 'T'))
 		return;
-	(void)check(h_vm_is_still(vm, 20), "somebody runs the guest of the frozen target");
+	(void)check(h_vm_comes_to_rest(vm, 20), "somebody runs the guest of the frozen target");
 	(void)kill(target, SIGCONT);
 }
 
@@ -179,7 +179,7 @@ static void check_lost(const struct h_vm *vm)
 	json_t *list = NULL;
 
 	(void)check(h_processes_are(0), "a process is left of a lost guest");
-	(void)check(h_vm_is_still(vm, 20), "a lost guest runs");
+	(void)check(h_vm_comes_to_rest(vm, 20), "a lost guest runs");
 	(void)check(h_vmrelay(NULL, "status", vm->name) == 3, "the lost VM has a status");
 	(void)check(h_vmrelay(&list, "list", "--json") == 0 &&
 			    json_array_size(json_object_get(list, "vms")) == 0,

@@ -49,7 +49,7 @@ static bool crash(const struct h_vm *vm)
 	int pid = h_vm_pid(vm);
 
 	return check(pid > 0 && kill(pid, SIGKILL) == 0, "there is no VMM to be killed") &&
-	       becomes(vm, "crashed") && check(h_vm_is_still(vm, 20), "the guest runs on");
+	       becomes(vm, "crashed") && check(h_vm_comes_to_rest(vm, 20), "the guest runs on");
 }
 
 static bool goes_on(const struct h_vm *vm)
