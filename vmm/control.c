@@ -456,21 +456,26 @@ static const struct verb *find_verb(const char *name)
 
 static void handle_request(struct control_client *client, const char *line, size_t len)
 {
-	json_error_t ignored;
-	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &ignored);
+	json_error_t json_error;
+	json_t *request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &json_error);
 	json_t *id = json_object_get(request, "id");
 	json_t *arguments = json_object_get(request, "arguments");
 	const char *name = json_string_value(json_object_get(request, "execute"));
 	const struct verb *verb = name ? find_verb(name) : NULL;
+	struct vmm_error error;
 
-	if (!name)
+	if (!request && !json_error.text[0]) {
+		vmm_error_set(&error, VMM_EXIT_FAILED, "the VMM has no memory for the request");
+		client_error(client, &error, id);
+	} else if (!name) {
 		refuse(client, id, "a request is one line with a JSON object that has 'execute'");
-	else if (!verb)
+	} else if (!verb) {
 		refuse(client, id, "there is no such verb");
-	else if (arguments && !json_is_object(arguments))
+	} else if (arguments && !json_is_object(arguments)) {
 		refuse(client, id, "'arguments' must be an object");
-	else
+	} else {
 		verb->run(client, arguments, id);
+	}
 	json_decref(request);
 }
 

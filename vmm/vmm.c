@@ -18,7 +18,8 @@
 #include "log.h"
 #include "process.h"
 
-#define NSEC_PER_SEC 1000000000ULL
+#define NSEC_PER_SEC	  1000000000ULL
+#define NO_MEMORY_WAIT_US 10000
 
 uint64_t process_now_ns(void)
 {
@@ -387,9 +388,24 @@ json_t *vmm_version(void)
 
 /* The main loop. */
 
+/* Want of memory is no reason to end the guest, which may need none. */
+static int run_event_loop(sd_event *event)
+{
+	int r;
+
+	do {
+		r = sd_event_loop(event);
+		if (r == -ENOMEM) {
+			log_error("the event loop has no memory, and tries again");
+			(void)usleep(NO_MEMORY_WAIT_US);
+		}
+	} while (r == -ENOMEM);
+	return r;
+}
+
 int process_serve(struct vmm *vmm)
 {
-	int r = sd_event_loop(vmm->event);
+	int r = run_event_loop(vmm->event);
 
 	if (r < 0) {
 		log_error("the event loop failed: %s", strerrordesc_np(-r));
