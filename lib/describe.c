@@ -194,6 +194,8 @@ static int write_required_caps(const struct vmr_vm *vm, struct section_writer *w
 				       : vm->caps.cap[i - ARRAY_SIZE(state_caps)].cap;
 		int value = kvm_vm_check_extension(vm->vm_fd, cap);
 
+		if (value < 0)
+			return value;
 		if (value > 0 && n < ARRAY_SIZE(caps) - 1)
 			caps[n++] = (struct wire_cap){cap, (uint32_t)value};
 	}

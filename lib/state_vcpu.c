@@ -690,19 +690,52 @@ static int adopt_msrs(struct vmr_vm *vm, const uint32_t *indices, unsigned n,
 	return 0;
 }
 
+/* What KVM cannot tell is not taken for absent: the state would stay behind. */
+static int probe_cap(const struct vmr_vm *vm, unsigned cap, int *ret, struct vmr_error *ret_error)
+{
+	*ret = kvm_vm_check_extension(vm->vm_fd, cap);
+	if (*ret < 0)
+		return error_set(ret_error, *ret, "KVM_CHECK_EXTENSION", "VM", NULL);
+	return 0;
+}
+
+static int probe_caps(struct vmr_vm *vm, int *ret_nested, struct vmr_error *ret_error)
+{
+	struct vm_features *f = &vm->features;
+	int xsave2, sregs2, xcrs, debugregs, clock;
+	const struct {
+		unsigned cap;
+		int *value;
+	} caps[] = {
+		{KVM_CAP_XSAVE2, &xsave2},	{KVM_CAP_SREGS2, &sregs2},
+		{KVM_CAP_XCRS, &xcrs},		{KVM_CAP_DEBUGREGS, &debugregs},
+		{KVM_CAP_ADJUST_CLOCK, &clock}, {KVM_CAP_NESTED_STATE, ret_nested},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
+		int r = probe_cap(vm, caps[i].cap, caps[i].value, ret_error);
+
+		if (r < 0)
+			return r;
+	}
+	f->sregs2 = sregs2 > 0;
+	f->xcrs = xcrs > 0;
+	f->debugregs = debugregs > 0;
+	f->clock = clock > 0;
+	f->clock_realtime = clock & KVM_CLOCK_REALTIME;
+	f->xsave2 = xsave2 >= (int)sizeof(struct kvm_xsave);
+	f->xsave_size = f->xsave2 ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
+	return 0;
+}
+
 int state_probe(struct vmr_vm *vm, const uint32_t *msrs, unsigned n, struct vmr_error *ret_error)
 {
 	struct vm_features *f = &vm->features;
-	int xsave2 = kvm_vm_check_extension(vm->vm_fd, KVM_CAP_XSAVE2);
-	int nested = kvm_vm_check_extension(vm->vm_fd, KVM_CAP_NESTED_STATE);
+	int nested, r = probe_caps(vm, &nested, ret_error);
 
-	f->sregs2 = kvm_vm_check_extension(vm->vm_fd, KVM_CAP_SREGS2) > 0;
-	f->xcrs = kvm_vm_check_extension(vm->vm_fd, KVM_CAP_XCRS) > 0;
-	f->debugregs = kvm_vm_check_extension(vm->vm_fd, KVM_CAP_DEBUGREGS) > 0;
-	f->clock = kvm_vm_check_extension(vm->vm_fd, KVM_CAP_ADJUST_CLOCK) > 0;
+	if (r < 0)
+		return r;
 	f->tsc_offset = kvm_vcpu_has_tsc_offset(vm->vcpus[0].fd) == 0;
-	f->xsave2 = xsave2 >= (int)sizeof(struct kvm_xsave);
-	f->xsave_size = f->xsave2 ? (uint32_t)xsave2 : sizeof(struct kvm_xsave);
 	f->nested_size = nested > 0 && vm_cpuid_has_nested(vm->vcpus[0].cpuid) && is_readable(vm)
 				 ? (uint32_t)nested
 				 : 0;
@@ -717,8 +750,7 @@ int state_probe(struct vmr_vm *vm, const uint32_t *msrs, unsigned n, struct vmr_
 	if (msrs)
 		return adopt_msrs(vm, msrs, n, ret_error);
 
-	int r = probe_msrs(vm, ret_error);
-
+	r = probe_msrs(vm, ret_error);
 	return r < 0 ? r : probe_feature_msrs(vm, ret_error);
 }
 

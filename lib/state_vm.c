@@ -82,7 +82,7 @@ static int load_clock(const struct vmr_vm *vm, const struct clock_state *state)
 
 	if (monotonic < state->monotonic_ns)
 		return -EBADMSG;
-	if (kvm_vm_check_extension(vm->vm_fd, KVM_CAP_ADJUST_CLOCK) & KVM_CLOCK_REALTIME) {
+	if (vm->features.clock_realtime) {
 		bool is_known = (state->data.flags & KVM_CLOCK_REALTIME) &&
 				stepped + STEP_NS <= 2 * STEP_NS;
 

@@ -52,6 +52,7 @@ struct vm_features {
 	bool debugregs;
 	bool tsc_offset;
 	bool clock;
+	bool clock_realtime;
 	uint32_t xsave_size; /* bytes of KVM_GET_XSAVE2, or of KVM_GET_XSAVE */
 	bool xsave2;
 	uint32_t nested_size;  /* 0: no nested state */
