@@ -16,6 +16,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* ThreadSanitizer: what it cannot do is skipped. */
+#if defined(__SANITIZE_THREAD__)
+#define H_IS_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define H_IS_TSAN 1
+#endif
+#endif
+#ifndef H_IS_TSAN
+#define H_IS_TSAN 0
+#endif
+
 /* TAP.  A check that fails prints where, and the test goes on; h_done() gives the exit status. */
 #define check(condition, ...) h_check(!!(condition), __FILE__, __LINE__, #condition, __VA_ARGS__)
 bool h_check(bool ok, const char *file, int line, const char *condition, const char *format, ...)

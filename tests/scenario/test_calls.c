@@ -201,6 +201,9 @@ int main(void)
 
 	if (!h_kvm_is_usable())
 		return h_skip_all("there is no usable /dev/kvm");
+	if (H_IS_TSAN)
+		return h_skip_all(
+			"ThreadSanitizer cannot have another library between it and libc");
 	h_init();
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (!only || strcmp(calls[rows[i].call], only) == 0) {

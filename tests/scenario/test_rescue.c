@@ -324,13 +324,8 @@ int main(void)
 {
 	if (!h_kvm_is_usable())
 		return h_skip_all("there is no usable /dev/kvm");
-#if defined(__SANITIZE_THREAD__)
-	return h_skip_all("ThreadSanitizer cannot have two processes in one address space");
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-	return h_skip_all("ThreadSanitizer cannot have two processes in one address space");
-#endif
-#endif
+	if (H_IS_TSAN)
+		return h_skip_all("ThreadSanitizer cannot have two processes in one address space");
 	h_init();
 	test_kills(1);
 	test_kills(2);
