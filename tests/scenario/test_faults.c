@@ -110,6 +110,10 @@ static const struct cell cells[] = {
 	{TARGET, "target-entered:stop", DONE, FROZEN_GOES_ON, false},
 };
 
+/* What came of them, by exit code. */
+#define EXITS 32
+static unsigned n_cells, n_exits[EXITS];
+
 static bool await_state(int pid, char state)
 {
 	for (unsigned ms = 0; ms < WAIT_MS; ms++) {
@@ -135,7 +139,8 @@ static void thaw_source(const struct cell *cell, const struct h_vm *vm, int sour
 	if (cell->freeze == FROZEN_IS_OVERTAKEN)
 		(void)check(h_vm_is_alive(vm), "nobody took over from the frozen source");
 	else
-		(void)check(h_vm_comes_to_rest(vm, 20), "somebody runs the guest of the frozen source");
+		(void)check(h_vm_comes_to_rest(vm, 20),
+			    "somebody runs the guest of the frozen source");
 	(void)kill(source, SIGCONT);
 }
 
@@ -246,6 +251,8 @@ static void try_cell(const struct cell *cell, unsigned cpus)
 	json_decref(result);
 	if (!check(h_processes_are(0), "a process is left"))
 		h_kill_processes();
+	n_cells++;
+	n_exits[status >= 0 && status < EXITS ? status : EXITS - 1]++;
 	h_test("%s with %u vCPUs: exit code %d", cell->fault, cpus, status);
 }
 
@@ -263,5 +270,8 @@ int main(void)
 			if ((!only || strncmp(cells[i].fault, only, strlen(only)) == 0) &&
 			    (!cells[i].is_confidential || h_confidential()))
 				try_cell(&cells[i], cpus);
+	h_note("%u cells: %u moved, %u refused, %u taken back, %u lost with the process that had "
+	       "the guest",
+	       n_cells, n_exits[0], n_exits[5], n_exits[6], n_exits[7]);
 	return h_done();
 }
