@@ -46,6 +46,14 @@ int guest_load(const struct vmm_memory *memory, const struct vmm_options *option
 			      error.text);
 		return -1;
 	}
+	/* GHCB standard (AMD 56421): they start where a jump table says, which firmware makes. */
+	if (ret_entry->is_linux && options->cpus > 1 &&
+	    options->confidential == VMR_CONFIDENTIAL_SEV_ES) {
+		vmm_error_set(ret_error, VMM_EXIT_FAILED,
+			      "Linux as an SEV-ES guest has one vCPU only: without firmware it "
+			      "cannot start others");
+		return -1;
+	}
 	r = acpi_write_tables(memory, options->cpus);
 	if (r == 0 && c_bit)
 		r = boot_set_c_bit(memory, c_bit);

@@ -6,6 +6,7 @@
 #ifndef VMM_BOOT_H
 #define VMM_BOOT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct boot_entry {
 	struct boot_range {
 		uint64_t start, end;
 	} image, initrd; /* where they were loaded; the initrd's is empty if there is none */
+	bool is_linux;	 /* a bzImage */
 };
 
 /* The sentence that an operator sees when an image cannot be booted. */

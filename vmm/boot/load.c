@@ -242,6 +242,7 @@ int boot_load(const struct vmm_memory *memory, int kernel_fd, int initrd_fd, con
 		.image = {kernel.start, kernel.end},
 		.initrd = {params.hdr.ramdisk_image,
 			   params.hdr.ramdisk_image + (uint64_t)params.hdr.ramdisk_size},
+		.is_linux = kernel.header.header == HEADER_MAGIC,
 	};
 	return 0;
 }

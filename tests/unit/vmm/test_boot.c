@@ -138,6 +138,7 @@ static void bzimage_is_loaded_where_it_prefers(void **state)
 	image.params.hdr.ramdisk_image = 0x5678;
 	entry = load(&image, sizeof(image), -1, "console=ttyS0 quiet");
 	assert_int_equal(entry.rip, 16 * MIB + 0x200);
+	assert_true(entry.is_linux);
 	assert_int_equal(entry.rsp, LAYOUT_BOOT_STACK);
 	assert_int_equal(entry.rsi, LAYOUT_BOOT_PARAMS);
 	assert_int_equal(entry.cr3, LAYOUT_PAGE_TABLES);
@@ -348,6 +349,7 @@ static void elf_segments_are_loaded_and_zeroed(void **state)
 	memset(data, 0xee, 3 * PAGE);
 	entry = load(&image, sizeof(image), -1, "halt");
 	assert_int_equal(entry.rip, 1 * MIB + 4);
+	assert_false(entry.is_linux);
 	assert_int_equal(entry.rsi, LAYOUT_BOOT_PARAMS);
 	assert_memory_equal(vmm_memory_at(&memory, 1 * MIB, sizeof(image.text)), image.text,
 			    sizeof(image.text));
