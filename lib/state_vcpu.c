@@ -691,14 +691,6 @@ static int adopt_msrs(struct vmr_vm *vm, const uint32_t *indices, unsigned n,
 }
 
 /* What KVM cannot tell is not taken for absent: the state would stay behind. */
-static int probe_cap(const struct vmr_vm *vm, unsigned cap, int *ret, struct vmr_error *ret_error)
-{
-	*ret = kvm_vm_check_extension(vm->vm_fd, cap);
-	if (*ret < 0)
-		return error_set(ret_error, *ret, "KVM_CHECK_EXTENSION", "VM", NULL);
-	return 0;
-}
-
 static int probe_caps(struct vmr_vm *vm, int *ret_nested, struct vmr_error *ret_error)
 {
 	struct vm_features *f = &vm->features;
@@ -713,10 +705,10 @@ static int probe_caps(struct vmr_vm *vm, int *ret_nested, struct vmr_error *ret_
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
-		int r = probe_cap(vm, caps[i].cap, caps[i].value, ret_error);
-
-		if (r < 0)
-			return r;
+		*caps[i].value = kvm_vm_check_extension(vm->vm_fd, caps[i].cap);
+		if (*caps[i].value < 0)
+			return error_set(ret_error, *caps[i].value, "KVM_CHECK_EXTENSION", "VM",
+					 NULL);
 	}
 	f->sregs2 = sregs2 > 0;
 	f->xcrs = xcrs > 0;

@@ -388,18 +388,18 @@ json_t *vmm_version(void)
 
 /* The main loop. */
 
-/* Want of memory is no reason to end the guest, which may need none. */
+/*
+ * Want of memory is no reason to end the guest, which may need none.  It is told once: the log is
+ * in memory, too.
+ */
 static int run_event_loop(sd_event *event)
 {
-	int r;
+	int r = sd_event_loop(event);
 
-	do {
-		r = sd_event_loop(event);
-		if (r == -ENOMEM) {
-			log_error("the event loop has no memory, and tries again");
-			(void)usleep(NO_MEMORY_WAIT_US);
-		}
-	} while (r == -ENOMEM);
+	if (r == -ENOMEM)
+		log_error("the event loop has no memory, and tries again until it has");
+	for (; r == -ENOMEM; r = sd_event_loop(event))
+		(void)usleep(NO_MEMORY_WAIT_US);
 	return r;
 }
 
