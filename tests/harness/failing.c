@@ -35,8 +35,10 @@ __attribute__((constructor)) static void begin(void)
 	fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
 	address = syscall(SYS_mmap, 0, sizeof(*failing), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	(void)close((int)fd);
-	if (address != -1)
-		failing = (struct failing *)address;
+	if (address == -1)
+		return;
+	failing = (struct failing *)address;
+	atomic_store(&failing->is_loaded, 1);
 }
 
 static bool fails(enum failing_call call)

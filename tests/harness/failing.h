@@ -25,6 +25,7 @@ enum failing_call {
 };
 
 struct failing {
+	_Atomic uint32_t is_loaded; /* by the process */
 	_Atomic uint32_t armed;
 	uint32_t call;
 	uint32_t nth; /* fails; 0: none does */

@@ -491,7 +491,7 @@ bool h_vm_ticks(const struct h_vm *vm)
 	return n == vm->cpus;
 }
 
-static int pid_in(const json_t *result, const char *side)
+int h_pid_in(const json_t *result, const char *side)
 {
 	json_t *pid = json_object_get(json_object_get(result, side), "pid");
 
@@ -507,17 +507,17 @@ int h_vm_upgrade(const struct h_vm *vm, const char *program)
 	const char *how = json_string_value(json_object_get(result, "result"));
 	const char *kind = json_string_value(json_object_get(result, "confidential"));
 	const char *expected = h_confidential() ? h_confidential() : "none";
-	int after = pid_in(result, "target");
+	int after = h_pid_in(result, "target");
 	bool ok = check(status == 0, "upgrade exited with %d", status) &&
 		  check(how && strcmp(how, "done") == 0, "the result is %s", how ? how : "none") &&
 		  check(kind && strcmp(kind, expected) == 0, "it is said to be %s", kind) &&
 		  check(json_is_true(json_object_get(result, "source_vm_dead")) ==
 				(h_confidential() != NULL),
 			"the source's VM is %s", h_confidential() ? "not dead" : "dead") &&
-		  check(pid_in(result, "source") == before && after > 0 && after != before &&
+		  check(h_pid_in(result, "source") == before && after > 0 && after != before &&
 				h_vm_pid(vm) == after,
 			"pids: before %d, from %d to %d, after %d", before,
-			pid_in(result, "source"), after, h_vm_pid(vm)) &&
+			h_pid_in(result, "source"), after, h_vm_pid(vm)) &&
 		  check(h_process_ends(before, GONE_TIMEOUT_MS), "the source %d is left", before);
 
 	json_decref(result);

@@ -16,16 +16,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ThreadSanitizer: what it cannot do is skipped. */
-#if defined(__SANITIZE_THREAD__)
-#define H_IS_TSAN 1
-#elif defined(__has_feature)
+/* Built with a sanitizer: what it cannot do is skipped. */
+#if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define H_IS_TSAN 1
+#elif __has_feature(address_sanitizer)
+#define H_IS_ASAN 1
 #endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define H_IS_TSAN 1
+#elif defined(__SANITIZE_ADDRESS__)
+#define H_IS_ASAN 1
 #endif
 #ifndef H_IS_TSAN
 #define H_IS_TSAN 0
+#endif
+#ifndef H_IS_ASAN
+#define H_IS_ASAN 0
 #endif
 
 /* TAP.  A check that fails prints where, and the test goes on; h_done() gives the exit status. */
@@ -144,6 +152,7 @@ double h_observer_gaps_sum(struct h_observer *observer);
 
 /* What an upgrade's JSON says: downtime, total, and the middle of the downtime on CLOCK_MONOTONIC.
  */
+int h_pid_in(const json_t *result, const char *side); /* "source", "target"; -1: not there */
 struct h_upgrade {
 	double downtime_us, total_us, middle_us;
 };

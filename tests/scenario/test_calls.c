@@ -52,21 +52,23 @@ static int owner;
 static struct failing *failing;
 static int failing_fd = -1;
 
-/* Processes that are started from now on have `failing` preloaded. */
-static void preload(const struct side *side)
+/* What is preloaded anyway: softkvm's library, or NULL. */
+static char *others;
+
+/* Processes that are started from now on have `failing` preloaded, or have not. */
+static void preload(const char *role)
 {
-	const char *others = getenv("LD_PRELOAD");
 	char path[64], list[1024];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), failing_fd);
 	(void)snprintf(list, sizeof(list), "%s%s%s", getenv("VMRELAY_FAILING_LIBRARY"),
 		       others ? ":" : "", others ? others : "");
 	(void)setenv("VMRELAY_FAILING", path, 1);
-	(void)setenv("VMRELAY_FAILING_ROLE", side->role, 1);
+	(void)setenv("VMRELAY_FAILING_ROLE", role, 1);
 	(void)setenv("LD_PRELOAD", list, 1);
 }
 
-static void do_not_preload(const char *others)
+static void do_not_preload(void)
 {
 	if (others)
 		(void)setenv("LD_PRELOAD", others, 1);
@@ -97,28 +99,24 @@ static void stop(void)
 
 static bool start(const struct side *side)
 {
-	char *others = getenv("LD_PRELOAD") ? strdup(getenv("LD_PRELOAD")) : NULL;
 	bool ok;
 
 	if (side == &source_side && share_failing())
-		preload(side);
+		preload(side->role);
 	ok = h_vm_start(&vm, NULL, CPUS, NULL, options);
-	do_not_preload(others);
-	free(others);
+	do_not_preload();
 	owner = ok ? h_vm_pid(&vm) : -1;
 	return ok;
 }
 
 static int upgrade(const struct side *side, json_t **ret)
 {
-	char *others = getenv("LD_PRELOAD") ? strdup(getenv("LD_PRELOAD")) : NULL;
 	int status;
 
 	if (side == &target_side)
-		preload(side);
+		preload(side->role);
 	status = h_vmrelay(ret, "upgrade", vm.name, "--json");
-	do_not_preload(others);
-	free(others);
+	do_not_preload();
 	return status;
 }
 
@@ -150,10 +148,9 @@ static int attempt(const struct side *side, const struct row *row, unsigned nth,
 	atomic_store(&failing->armed, 0);
 	*ret_calls = atomic_load(&failing->n_calls);
 
-	pid = status == DONE ? (int)json_integer_value(
-				       json_object_get(json_object_get(result, "target"), "pid"))
-			     : owner;
-	ok = check(is_right(status, row, nth), "exit code %d", status) &&
+	pid = status == DONE ? h_pid_in(result, "target") : owner;
+	ok = check(atomic_load(&failing->is_loaded), "nothing could fail") &&
+	     check(is_right(status, row, nth), "exit code %d", status) &&
 	     check(h_processes_are(1), "not one process") &&
 	     check(h_vm_pid(&vm) == pid, "%d runs the guest, not %d", h_vm_pid(&vm), pid) &&
 	     check(h_vm_is_alive(&vm) && h_vm_ticks(&vm), "the guest does not go on, errors %lu",
@@ -166,10 +163,13 @@ static int attempt(const struct side *side, const struct row *row, unsigned nth,
 		       nth, failing->request, error ? error : "no error");
 	}
 	json_decref(result);
-	if (!ok)
+	if (!ok) {
 		h_kill_processes();
-	if (!ok || (side == &source_side && status == DONE))
+		h_vm_forget(&vm);
+		vm.cpus = 0;
+	} else if (side == &source_side && status == DONE) {
 		stop();
+	}
 	return ok ? status : -1;
 }
 
@@ -205,10 +205,12 @@ int main(void)
 		return h_skip_all(
 			"ThreadSanitizer cannot have another library between it and libc");
 	h_init();
+	others = getenv("LD_PRELOAD") ? strdup(getenv("LD_PRELOAD")) : NULL;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
 		if (!only || strcmp(calls[rows[i].call], only) == 0) {
 			test_row(&target_side, &rows[i], limit);
 			test_row(&source_side, &rows[i], limit);
 		}
+	free(others);
 	return h_done();
 }

@@ -124,11 +124,6 @@ static bool await_state(int pid, char state)
 	return check(false, "process %d has state %c, not %c", pid, h_process_state(pid), state);
 }
 
-static int target_pid(const json_t *result)
-{
-	return (int)json_integer_value(json_object_get(json_object_get(result, "target"), "pid"));
-}
-
 /* The source freezes itself, and we let it go on. */
 static void thaw_source(const struct cell *cell, const struct h_vm *vm, int source)
 {
@@ -175,7 +170,7 @@ static int upgrade(const struct cell *cell, const struct h_vm *vm, int source, j
 	status = h_wait(&process, WAIT_MS);
 	*ret = json_loads(output, 0, NULL);
 	if (status == 0 && cell->side == TARGET && cell->freeze == FROZEN_GOES_ON)
-		thaw_target(vm, target_pid(*ret));
+		thaw_target(vm, h_pid_in(*ret, "target"));
 	return status;
 }
 
@@ -245,7 +240,7 @@ static void try_cell(const struct cell *cell, unsigned cpus)
 		check_lost(&vm);
 		h_vm_forget(&vm);
 	} else {
-		check_alive(&vm, status == 0 ? target_pid(result) : source);
+		check_alive(&vm, status == 0 ? h_pid_in(result, "target") : source);
 		h_vm_stop(&vm);
 	}
 	json_decref(result);

@@ -124,9 +124,10 @@ static struct findings search(const struct h_vm *vm, int pid)
 	(void)snprintf(path, sizeof(path), "/proc/%d/maps", pid);
 	maps = fopen(path, "re");
 	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%lx-%lx %c", &begin, &end, &r) != 3 || r != 'r')
+			continue;
 		/* A sanitizer's shadow memory takes terabytes, in which there are no values. */
-		if (sscanf(line, "%lx-%lx %c", &begin, &end, &r) != 3 || r != 'r' ||
-		    end - begin > SHADOW)
+		if ((H_IS_ASAN || H_IS_TSAN) && end - begin > SHADOW)
 			continue;
 		for (unsigned long at = begin; at < end; at += CHUNK) {
 			size_t len = end - at < CHUNK ? end - at : CHUNK;
