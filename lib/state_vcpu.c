@@ -705,10 +705,13 @@ static int probe_caps(struct vmr_vm *vm, int *ret_nested, struct vmr_error *ret_
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(caps); i++) {
-		*caps[i].value = kvm_vm_check_extension(vm->vm_fd, caps[i].cap);
-		if (*caps[i].value < 0)
-			return error_set(ret_error, *caps[i].value, "KVM_CHECK_EXTENSION", "VM",
-					 NULL);
+		int value = kvm_vm_check_extension(vm->vm_fd, caps[i].cap);
+
+		if (value < 0) {
+			(void)error_set(ret_error, value, "KVM_CHECK_EXTENSION", "VM", NULL);
+			return value;
+		}
+		*caps[i].value = value;
 	}
 	f->sregs2 = sregs2 > 0;
 	f->xcrs = xcrs > 0;
