@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define CHANNEL_PAYLOAD_MAX 4096
 #define CHANNEL_FDS_MAX	    200 /* below the kernel's SCM_MAX_FD, 253 */
@@ -29,6 +30,7 @@ struct channel_message {
 	enum channel_type type;
 	size_t len;
 	unsigned n_fds;
+	pid_t sender;				  /* 0: not known, see channel_ask_sender() */
 	int fds[CHANNEL_FDS_MAX];		  /* owned; see channel_message_done() */
 	uint8_t payload[CHANNEL_PAYLOAD_MAX + 1]; /* one more, for a NUL behind a text */
 };
@@ -45,6 +47,18 @@ int channel_receive(int sock, struct channel_message *ret);
 
 /* The same, waiting at most timeout_ms: -ETIMEDOUT. */
 int channel_wait(int sock, int timeout_ms, struct channel_message *ret);
+
+/*
+ * Have the kernel say who sent a message: from now on any, but of what has been sent before only a
+ * CHANNEL_HELLO, whose sender says it himself and cannot lie without privileges (unix(7)).
+ */
+int channel_ask_sender(int sock);
+
+/* The process behind a pidfd by its number here; -ESRCH: it is dead; or another -errno. */
+pid_t channel_process(int pidfd);
+
+/* 0, or -EPERM if a message is from another process than pidfd's; or as channel_process(). */
+int channel_check_sender(const struct channel_message *message, int pidfd);
 
 /* Close those fds that nobody took. */
 void channel_message_done(struct channel_message *message);

@@ -273,10 +273,14 @@ static int prepare(struct hand_over *h, struct vmr_keeper_report *report,
 {
 	automessage greeting = {.n_fds = 0}, answer = {.n_fds = 0};
 	struct hello_message hello;
-	int r = receive(h, &greeting, ret_error);
+	int r = channel_ask_sender(h->sock);
 
+	if (r < 0)
+		return error_set(ret_error, r, "SO_PASSCRED", "relay", NULL);
+	r = receive(h, &greeting, ret_error);
 	if (r == 0)
-		r = protocol_hello(&greeting, &hello, &report->target, &h->protocol, ret_error);
+		r = protocol_hello(&greeting, h->pidfd, &hello, &report->target, &h->protocol,
+				   ret_error);
 	if (r == 0)
 		r = check_sections(h->keeper, &hello, ret_error);
 	if (r == 0)

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "cgroup.h"
+#include "channel.h"
 #include "error.h"
 #include "fault.h"
 #include "kvm/cleanup.h"
@@ -172,23 +173,6 @@ uint64_t preflight_own_group(void)
 	return group.id;
 }
 
-/* The process of a pidfd: its number here, or -1. */
-static int pid_of(int pidfd)
-{
-	char path[40], line[80];
-	int pid = -1;
-
-	(void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
-
-	FILE *file = fopen(path, "re");
-
-	while (file && fgets(line, sizeof(line), file))
-		(void)sscanf(line, "Pid: %d", &pid);
-	if (file)
-		(void)fclose(file);
-	return pid;
-}
-
 static int check_room(const struct misc_group *group, uint64_t more, const char *who,
 		      struct vmr_error *ret_error)
 {
@@ -228,7 +212,7 @@ static int check_warning(const struct vmr_vm *vm, struct vmr_error *ret_error)
 int preflight_charge(struct vmr_vm *vm, int target_pidfd, struct vmr_error *ret_error)
 {
 	struct misc_group own = MISC_GROUP_INIT, target = MISC_GROUP_INIT;
-	int pid = pid_of(target_pidfd);
+	pid_t pid = channel_process(target_pidfd);
 	int r = 0;
 
 	if (vm->sev.charged != 0 && pid > 0 && misc_group_of(pid, &target) == 0 &&

@@ -38,14 +38,41 @@ void protocol_sanitise(char *to, size_t size, const void *from, size_t len)
 	to[n] = '\0';
 }
 
-int protocol_hello(const struct channel_message *m, struct hello_message *ret,
+/* The one who says hello gets the guest's memory: it must be the process that the operator started.
+ */
+static int check_sender(const struct channel_message *m, int pidfd, struct vmr_error *ret_error)
+{
+	int r = channel_check_sender(m, pidfd);
+
+	if (r == -EPERM && m->sender == 0)
+		return error_set(ret_error, r, "hello", "target",
+				 "the target did not prove which process it is");
+	if (r == -EPERM)
+		return error_set(ret_error, r, "hello", "target",
+				 "process %d says hello and is not the target that was started",
+				 (int)m->sender);
+	if (r == -ESRCH)
+		return error_set(ret_error, r, "hello", "target",
+				 "the new VMM ended when it had said hello");
+	if (r < 0)
+		return error_set(ret_error, r, "hello", "target",
+				 "cannot find out which process the target is, in /proc: %s",
+				 strerrordesc_np(-r));
+	return 0;
+}
+
+int protocol_hello(const struct channel_message *m, int pidfd, struct hello_message *ret,
 		   struct vmr_peer *ret_peer, uint16_t *ret_protocol, struct vmr_error *ret_error)
 {
 	struct hello *hello = &ret->hello;
+	int r;
 
 	if (m->type != CHANNEL_HELLO || m->n_fds > 0 || m->len < sizeof(*hello))
 		return error_set(ret_error, -EPROTO, "hello", "target",
 				 "the target did not say hello: it is not a vmrelay VMM");
+	r = check_sender(m, pidfd, ret_error);
+	if (r < 0)
+		return r;
 	memcpy(hello, m->payload, sizeof(*hello));
 	if (hello->n_sections > PROTOCOL_SECTIONS_MAX ||
 	    m->len != sizeof(*hello) + hello->n_sections * sizeof(ret->readable[0]))
@@ -54,7 +81,7 @@ int protocol_hello(const struct channel_message *m, struct hello_message *ret,
 	memcpy(ret->readable, m->payload + sizeof(*hello),
 	       hello->n_sections * sizeof(ret->readable[0]));
 
-	ret_peer->pid = (int)hello->pid;
+	ret_peer->pid = m->sender;
 	protocol_sanitise(ret_peer->version, sizeof(ret_peer->version), hello->version,
 			  sizeof(hello->version));
 	*ret_protocol =

@@ -57,10 +57,10 @@ struct offer {
 };
 
 /*
- * Take a target's CHANNEL_HELLO apart: who it is and the newest protocol that both speak.  0 or
- * -errno.
+ * Take a target's CHANNEL_HELLO apart: who it is, which must be the process behind the pidfd, and
+ * the newest protocol that both speak.  0 or -errno.
  */
-int protocol_hello(const struct channel_message *m, struct hello_message *ret,
+int protocol_hello(const struct channel_message *m, int pidfd, struct hello_message *ret,
 		   struct vmr_peer *ret_peer, uint16_t *ret_protocol, struct vmr_error *ret_error);
 /* NULL: the target cannot read it. */
 const struct hello_section *protocol_find(const struct hello_message *hello, uint32_t type);

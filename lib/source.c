@@ -97,6 +97,9 @@ int vmr_source_new(struct vmr_vm *vm, const struct vmr_source_config *config,
 		r = preflight_source(vm, ret_error);
 	if (r < 0)
 		return r;
+	r = channel_ask_sender(sock);
+	if (r < 0)
+		return error_set(ret_error, r, "SO_PASSCRED", "relay", NULL);
 	source = calloc(1, sizeof(*source));
 	if (!source)
 		return out_of_memory(ret_error);
@@ -202,7 +205,8 @@ static int negotiate(struct vmr_source *source, const struct channel_message *m,
 		     struct vmr_error *ret_error)
 {
 	struct hello_message hello;
-	int r = protocol_hello(m, &hello, &source->peer, &source->protocol, ret_error);
+	int r = protocol_hello(m, source->config.target_pidfd, &hello, &source->peer,
+			       &source->protocol, ret_error);
 
 	if (r < 0)
 		return r;

@@ -91,9 +91,9 @@ struct vmr_peer {
 struct vmr_source;
 
 struct vmr_source_config {
-	const char *version;		    /* of this VMM, for the target's log */
-	int sock;			    /* SOCK_SEQPACKET to the target; taken over */
-	int target_pidfd;		    /* pidfd of the target; taken over */
+	const char *version; /* of this VMM, for the target's log */
+	int sock;	     /* SOCK_SEQPACKET to the target; taken over */
+	int target_pidfd; /* of the target, which alone may say hello (SO_PASSCRED); taken over */
 	const struct vmr_section *sections; /* borrowed until vmr_source_free() */
 	unsigned n_sections;
 	bool paused;	 /* no vCPU is to run in the target */

@@ -98,7 +98,7 @@ const void *vmr_keeper_blob(const struct vmr_keeper *keeper, uint32_t type, size
 
 struct vmr_keeper_target {
 	int sock;	     /* SOCK_SEQPACKET to it; taken over */
-	int pidfd;	     /* of it; taken over */
+	int pidfd;	     /* of it, as in struct vmr_source_config; taken over */
 	unsigned timeout_ms; /* for each of its answers */
 	bool check_only; /* it shall not have the guest: REFUSED with error code 0 if it could */
 };

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "kvm/cleanup.h"
@@ -235,6 +236,39 @@ static void test_hostile_records(void **state)
 	assert_int_equal(m.len, 8);
 }
 
+/* The sender of a hello is known even if it was not asked for yet, that of the others from then on.
+ */
+static void test_sender(void **state)
+{
+	struct fixture *f = *state;
+	struct channel_message m;
+	int own = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int parent = (int)syscall(SYS_pidfd_open, getppid(), 0);
+
+	assert_int_equal(channel_send(f->sock[0], CHANNEL_HELLO, "h", 1, f->fd, 2), 0);
+	assert_int_equal(channel_send(f->sock[0], CHANNEL_READY, NULL, 0, NULL, 0), 0);
+	assert_int_equal(channel_ask_sender(f->sock[1]), 0);
+	assert_int_equal(channel_send(f->sock[0], CHANNEL_READY, NULL, 0, f->fd, CHANNEL_FDS_MAX),
+			 0);
+
+	assert_int_equal(channel_receive(f->sock[1], &m), 0);
+	assert_int_equal(m.n_fds, 2);
+	assert_int_equal(channel_check_sender(&m, own), 0);
+	assert_int_equal(channel_check_sender(&m, parent), -EPERM);
+	assert_int_equal(channel_check_sender(&m, f->fd[0]), -ENODATA);
+	channel_message_done(&m);
+
+	assert_int_equal(channel_receive(f->sock[1], &m), 0);
+	assert_int_equal(channel_check_sender(&m, own), -EPERM);
+
+	assert_int_equal(channel_receive(f->sock[1], &m), 0);
+	assert_int_equal(m.n_fds, CHANNEL_FDS_MAX);
+	assert_int_equal(channel_check_sender(&m, own), 0);
+	channel_message_done(&m);
+	close_fd(own);
+	close_fd(parent);
+}
+
 /* A record without a byte but with fds: not the end of the stream, and no leak. */
 static void test_empty_record(void **state)
 {
@@ -357,6 +391,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_send_limits, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_taken_fd_stays_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_records, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sender, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_record, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_end_with_unread, setup, teardown),

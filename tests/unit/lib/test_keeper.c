@@ -330,23 +330,57 @@ static enum vmr_outcome hand_over(struct fixture *f, int sock, int pidfd, bool c
 	return vmr_keeper_hand_over(f->keeper, &target, &report, ret_error);
 }
 
+static void say_hello(int sock, const struct hello_message *hello)
+{
+	size_t len = sizeof(hello->hello) + hello->hello.n_sections * sizeof(hello->readable[0]);
+
+	(void)channel_send(sock, CHANNEL_HELLO, hello, len, NULL, 0);
+}
+
+/* A target: a child that does this with the socket, and then sleeps if that returns. */
+static pid_t start_target(int sock, void (*act)(int sock, const void *arg), const void *arg,
+			  int *ret_pidfd)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		act(sock, arg);
+		(void)close_range(0, ~0U, 0);
+		pause();
+		_exit(0);
+	}
+	*ret_pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	return pid;
+}
+
+struct saying {
+	const struct hello_message *hello;
+	bool is_ready;
+};
+
+static void say(int sock, const void *arg)
+{
+	const struct saying *saying = arg;
+
+	say_hello(sock, saying->hello);
+	if (saying->is_ready)
+		(void)channel_send(sock, CHANNEL_READY, NULL, 0, NULL, 0);
+	else
+		(void)channel_send(sock, CHANNEL_FAILED, "no", 2, NULL, 0);
+	(void)channel_send(sock, CHANNEL_FAILED, "never", 5, NULL, 0);
+}
+
 /* A target that says these things before it waits for its end. */
 static enum vmr_outcome try_target(struct fixture *f, const struct hello_message *hello,
 				   bool is_ready, bool check_only, struct vmr_error *ret_error)
 {
-	size_t len = sizeof(hello->hello) + hello->hello.n_sections * sizeof(hello->readable[0]);
+	const struct saying saying = {hello, is_ready};
 	int pair[2], pidfd;
 	enum vmr_outcome outcome;
 	pid_t pid;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	pid = start_sleeper(&pidfd);
-	assert_int_equal(channel_send(pair[0], CHANNEL_HELLO, hello, len, NULL, 0), 0);
-	if (is_ready)
-		assert_int_equal(channel_send(pair[0], CHANNEL_READY, NULL, 0, NULL, 0), 0);
-	else
-		assert_int_equal(channel_send(pair[0], CHANNEL_FAILED, "no", 2, NULL, 0), 0);
-	assert_int_equal(channel_send(pair[0], CHANNEL_FAILED, "never", 5, NULL, 0), 0);
+	pid = start_target(pair[0], say, &saying, &pidfd);
 	outcome = hand_over(f, pair[1], pidfd, check_only, ret_error);
 	close_fd(pair[0]);
 	end_sleeper(&pid);
@@ -387,6 +421,41 @@ static void test_targets(void **state)
 	assert_int_equal(area_owner(&f->area), AREA_SOURCE);
 }
 
+/* Not the process that the operator started: it gets nothing, the guest stays. */
+static void test_stranger(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	const struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN, .protocol_max = VMR_PROTOCOL_MAX}};
+	automessage m = {.n_fds = 0};
+	int pair[2], pidfd;
+	pid_t pid;
+
+	orphan(f);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = start_sleeper(&pidfd);
+	say_hello(pair[0], &hello);
+	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_REFUSED);
+	assert_non_null(strstr(error.text, "is not the target that was started"));
+	assert_int_equal(channel_receive(pair[0], &m), 0);
+	assert_int_equal(m.type, CHANNEL_CANCEL);
+	assert_int_equal(area_owner(&f->area), AREA_SOURCE);
+	close_fd(pair[0]);
+	end_sleeper(&pid);
+}
+
+/* Asked to take the guest, and dead. */
+static void get_ready_and_die(int sock, const void *hello)
+{
+	automessage m = {.n_fds = 0};
+
+	say_hello(sock, hello);
+	(void)channel_wait(sock, TIMEOUT, &m);
+	(void)channel_send(sock, CHANNEL_READY, NULL, 0, NULL, 0);
+	_exit(0);
+}
+
 /* It entered and made an offer of its own, but had no time to say that it entered. */
 static void test_offer_of_dead_target(void **state)
 {
@@ -410,14 +479,10 @@ static void test_offer_of_dead_target(void **state)
 	fill_area(f);
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	pid = start_sleeper(&pidfd);
-	end_sleeper(&pid);
-	assert_int_equal(channel_send(pair[0], CHANNEL_HELLO, &hello,
-				      sizeof(hello.hello) + sizeof(hello.readable[0]), NULL, 0),
-			 0);
-	assert_int_equal(channel_send(pair[0], CHANNEL_READY, NULL, 0, NULL, 0), 0);
+	pid = start_target(pair[0], get_ready_and_die, &hello, &pidfd);
 	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_DONE);
 	close_fd(pair[0]);
+	end_sleeper(&pid);
 
 	end_sleeper(&f->vmm);
 	end_sleeper(&f->guardian);
@@ -440,6 +505,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_next_vmm, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offer_of_dead_target, setup, teardown),
 	};
 

@@ -1187,6 +1187,30 @@ static void test_target_exits(void **state)
 	end_in_source(f);
 }
 
+/* The process that was started has another one say hello for it. */
+static void send_a_stranger(int sock, const struct target_plan *plan)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		run_target(sock, plan);
+		_exit(0);
+	}
+	(void)close(sock);
+	(void)waitpid(pid, NULL, 0);
+}
+
+static void test_target_is_a_stranger(void **state)
+{
+	struct fixture *f = *state;
+
+	start_target(f, send_a_stranger, NULL);
+	start_guest(f);
+	assert_int_equal(relay(f), VMR_OUTCOME_REFUSED);
+	assert_text(f, "says hello and is not the target that was started");
+	end_in_source(f);
+}
+
 static void send_garbage(int sock, const struct target_plan *plan)
 {
 	(void)plan;
@@ -1545,6 +1569,7 @@ int main(void)
 		full(test_vcpu_does_not_come_out),
 		full(test_second_try),
 		full(test_target_exits),
+		full(test_target_is_a_stranger),
 		full(test_target_sends_garbage),
 		full(test_target_dies_when_ready),
 		full(test_source_calls_off),
