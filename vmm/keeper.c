@@ -19,6 +19,7 @@
 #include "kvm/cleanup.h"
 #include "log.h"
 #include "process.h"
+#include "sandbox.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
 #define NSEC_PER_USEC	   1000.0
@@ -149,15 +150,20 @@ static bool serve(struct vmr_keeper *keeper, const char *lost)
 	return is_rescued;
 }
 
-int keeper_run(int sock)
+int keeper_run(int sock, const struct vmm_options *options)
 {
 	struct vmr_keeper *keeper;
 	struct vmr_error error = {.text = ""};
+	struct vmm_error refused;
 	int exit_code = VMM_EXIT_OK;
 	bool go_on = true;
 
 	/* It has the VMM's name otherwise. */
 	(void)prctl(PR_SET_NAME, "vmrelay-keeper");
+	if (sandbox_enter(options->seccomp, -1, &refused) < 0) {
+		log_error("keeper: %s", refused.text);
+		return VMM_EXIT_FAILED;
+	}
 	if (vmr_keeper_new(sock, &keeper, &error) < 0) {
 		log_error("keeper: %s", error.text);
 		return VMM_EXIT_FAILED;

@@ -49,6 +49,12 @@ static const char *const console_names[] = {
 	[VMM_CONSOLE_PTY] = "pty",
 };
 
+static const char *const seccomp_names[] = {
+	[VMM_SECCOMP_KILL] = "kill",
+	[VMM_SECCOMP_LOG] = "log",
+	[VMM_SECCOMP_OFF] = "off",
+};
+
 static const char *const log_level_names[] = {
 	[VMM_LOG_ERROR] = "error",
 	[VMM_LOG_INFO] = "info",
@@ -75,6 +81,7 @@ enum option_key {
 	KEY_SEV_INTERFACE,
 	KEY_CONSOLE,
 	KEY_LOG_LEVEL,
+	KEY_SECCOMP,
 };
 
 static const struct argp_option argp_options[] = {
@@ -102,6 +109,10 @@ static const struct argp_option argp_options[] = {
 	{NULL, 0, NULL, 0, "The VMM (an upgrade may change these):", 4},
 	{"console", KEY_CONSOLE, "KIND", 0, "socket (default) or pty (in addition to it)", 0},
 	{"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "error, info (default) or debug", 0},
+	{"seccomp", KEY_SECCOMP, "MODE", 0,
+	 "A system call that the VMM has no business with: kill it (default), log it, or off: "
+	 "no filter. Not inherited by an upgrade",
+	 0},
 	{0},
 };
 
@@ -114,6 +125,7 @@ void vmm_options_init(struct vmm_options *options)
 		.sev_policy = 1, /* no debugging */
 		.console = VMM_CONSOLE_SOCKET,
 		.log_level = VMM_LOG_INFO,
+		.seccomp = VMM_SECCOMP_KILL,
 	};
 }
 
@@ -298,6 +310,11 @@ static int set_option(struct vmm_options *options, int key, const char *value)
 		if (r >= 0)
 			options->log_level = (enum vmm_log_level)r;
 		return r < 0 ? r : 0;
+	case KEY_SECCOMP:
+		r = find_name(seccomp_names, N_NAMES(seccomp_names), value);
+		if (r >= 0)
+			options->seccomp = (enum vmm_seccomp)r;
+		return r < 0 ? r : 0;
 	default:
 		return -ENOENT;
 	}
@@ -401,7 +418,7 @@ json_t *vmm_options_to_json(const struct vmm_options *options)
 {
 	return json_pack(
 		"{s:s, s:s, s:s*, s:s*, s:I, s:i, s:b, s:s, s:s*, s:s, s:I, s:s*, s:s*, s:b, s:s, "
-		"s:s}",
+		"s:s, s:s}",
 		"name", options->name, "kernel", options->kernel, "initrd", options->initrd,
 		"append", options->cmdline, "memory", (json_int_t)options->memory, "cpus",
 		(int)options->cpus, "pit", options->pit, "memory_backend",
@@ -409,7 +426,8 @@ json_t *vmm_options_to_json(const struct vmm_options *options)
 		"confidential", confidential_names[options->confidential], "sev_policy",
 		(json_int_t)options->sev_policy, "sev_dh_cert", options->sev_dh_cert, "sev_session",
 		options->sev_session, "sev_wait", options->sev_wait, "console",
-		console_names[options->console], "log_level", log_level_names[options->log_level]);
+		console_names[options->console], "log_level", log_level_names[options->log_level],
+		"seccomp", seccomp_names[options->seccomp]);
 }
 
 static int read_string(json_t *json, const char *key, char **ret)
@@ -452,7 +470,10 @@ static int read_json(struct vmm_options *options, json_t *json)
 	uint64_t cpus, policy = options->sev_policy;
 	int backend, confidential, console, log_level;
 
-	/* The machine is what its source says or nothing; the VMM's own options have defaults. */
+	/*
+	 * The machine is what its source says or nothing; the VMM's own options have defaults.  Its
+	 * word on "seccomp" is not taken.
+	 */
 	backend = read_name(json, "memory_backend", memory_backend_names,
 			    N_NAMES(memory_backend_names), -EINVAL);
 	confidential = read_name(json, "confidential", confidential_names,
@@ -525,7 +546,8 @@ int vmm_options_change(struct vmm_options *options, int argc, char **argv, char 
 			(void)snprintf(text, text_size, "there is no flag '%.80s'", flag);
 			return -EINVAL;
 		}
-		if (option->key != KEY_CONSOLE && option->key != KEY_LOG_LEVEL) {
+		if (option->key != KEY_CONSOLE && option->key != KEY_LOG_LEVEL &&
+		    option->key != KEY_SECCOMP) {
 			(void)snprintf(text, text_size,
 				       "--%s cannot be changed by an upgrade: it is part of the "
 				       "machine that the guest sees",
@@ -540,7 +562,7 @@ int vmm_options_change(struct vmm_options *options, int argc, char **argv, char 
 			(void)snprintf(text, text_size, "--%s needs a value", option->name);
 			return -EINVAL;
 		}
-		/* Neither of the two owns memory, so nothing is lost if a later flag fails. */
+		/* None of them owns memory, so nothing is lost if a later flag fails. */
 		if (set_option(&changed, option->key, value) < 0) {
 			(void)snprintf(text, text_size, "--%s cannot be '%.80s'", option->name,
 				       value);
@@ -549,4 +571,14 @@ int vmm_options_change(struct vmm_options *options, int argc, char **argv, char 
 	}
 	*options = changed;
 	return 0;
+}
+
+enum vmm_seccomp vmm_options_seccomp(int argc, char **argv)
+{
+	struct vmm_options options;
+	char ignored[200];
+
+	vmm_options_init(&options);
+	(void)vmm_options_change(&options, argc, argv, ignored, sizeof(ignored));
+	return options.seccomp;
 }

@@ -31,6 +31,9 @@ enum vmm_console_kind {
 /* By what calls a confidential guest is made: see vmr_sev_vm_type() for the first. */
 enum vmm_sev_interface { VMM_SEV_AUTO, VMM_SEV_INIT, VMM_SEV_INIT2 };
 
+/* What happens to a VMM that makes a system call which it has no business with: sandbox.h. */
+enum vmm_seccomp { VMM_SECCOMP_KILL, VMM_SECCOMP_LOG, VMM_SECCOMP_OFF };
+
 enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
 struct vmm_options {
@@ -56,6 +59,12 @@ struct vmm_options {
 	/* The VMM: an upgrade may change these. */
 	enum vmm_console_kind console;
 	enum vmm_log_level log_level;
+
+	/*
+	 * Of one process: an upgrade may change it, and does not inherit it, or a VMM that a guest
+	 * has taken over would decide for its successor.
+	 */
+	enum vmm_seccomp seccomp;
 };
 
 void vmm_options_init(struct vmm_options *options); /* defaults */
@@ -89,5 +98,8 @@ int vmm_options_from_json(struct vmm_options *options, json_t *json);
  */
 int vmm_options_change(struct vmm_options *options, int argc, char **argv, char *text,
 		       size_t text_size);
+
+/* What these flags say of --seccomp, be they good or not. */
+enum vmm_seccomp vmm_options_seccomp(int argc, char **argv);
 
 #endif

@@ -13,6 +13,7 @@
 #include "kvm/ioctl.h"
 #include "log.h"
 #include "process.h"
+#include "sandbox.h"
 
 #define SOURCE_TIMEOUT_MS 30000
 
@@ -104,6 +105,9 @@ static int take_offer(struct vmm *vmm, struct vmr_target *target, int argc, char
 	vmm->keeper_fd = vmr_target_take_fd(target, VMM_FD_KEEPER, 0); /* there may be none */
 	if (vmm->runtime.dir_fd < 0 || vmm->runtime.lock_fd < 0 || vmm->previous_fd < 0)
 		return fail_errno(ret_error, "taking the runtime directory over", -EBADMSG);
+	/* There are no threads yet. */
+	if (sandbox_narrow(vmm->runtime.dir_fd, ret_error) < 0)
+		return -1;
 	r = take_console(vmm, target);
 	if (r < 0)
 		return fail_errno(ret_error, "taking the console over", r);
@@ -206,6 +210,11 @@ int vmm_receive(int sock, int changed_argc, char **changed_argv)
 	struct vmm vmm;
 	int r;
 
+	/* What comes over the socket is from a process that a guest may have taken over. */
+	if (sandbox_enter(vmm_options_seccomp(changed_argc, changed_argv), -1, &error) < 0) {
+		log_error("%s", error.text);
+		return VMM_EXIT_REFUSED;
+	}
 	if (vmr_target_new(&config, &target, &cause) < 0) {
 		log_error("%s", cause.text);
 		return VMM_EXIT_REFUSED;

@@ -120,6 +120,13 @@ static int open_base(bool create, struct vmm_error *ret_error)
 	return steal_fd(&fd);
 }
 
+int runtime_open_base(void)
+{
+	struct vmm_error ignored;
+
+	return open_base(false, &ignored);
+}
+
 /* 1: locked; 0: locked, but no longer the file of that name; -EWOULDBLOCK: it has an owner. */
 static int lock_exclusive(int lock_fd)
 {

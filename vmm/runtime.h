@@ -36,6 +36,9 @@ int runtime_create(const char *name, struct runtime *ret, struct vmm_error *ret_
 void runtime_remove(struct runtime *runtime, const char *name);
 void runtime_close(struct runtime *runtime);
 
+/* The runtime directory itself, O_CLOEXEC, or -1: there is none. */
+int runtime_open_base(void);
+
 /* Connect to a VM's socket ("control.sock", "console.sock"); fd or -1 (VMM_EXIT_NO_SUCH_VM). */
 int runtime_connect(const char *name, const char *socket, struct vmm_error *ret_error);
 

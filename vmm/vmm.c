@@ -17,6 +17,7 @@
 #include "kvm/ioctl.h"
 #include "log.h"
 #include "process.h"
+#include "sandbox.h"
 
 #define NSEC_PER_SEC	  1000000000ULL
 #define NO_MEMORY_WAIT_US 10000
@@ -365,11 +366,11 @@ json_t *vmm_status(struct vmm *vmm)
 json_t *vmm_version(void)
 {
 	struct vmr_section own[MACHINE_SECTIONS];
-	json_t *sections = json_array();
+	json_t *sections = json_array(), *syscalls = json_array();
 	uint16_t version, min_version;
 	unsigned min, max;
 	uint32_t type;
-	const char *name;
+	const char *name, *condition;
 
 	for (unsigned i = 0; (name = vmr_section_name(i, &type, &version, &min_version)); i++)
 		(void)json_array_append_new(
@@ -382,8 +383,11 @@ json_t *vmm_version(void)
 					    "name", own[i].name, "version", own[i].version,
 					    "min_version", own[i].min_version));
 	vmr_protocol_range(&min, &max);
-	return json_pack("{s:{s:i, s:i}, s:o}", "protocol", "min", (int)min, "max", (int)max,
-			 "sections", sections);
+	for (unsigned i = 0; (name = sandbox_syscall(i, &condition)); i++)
+		(void)json_array_append_new(
+			syscalls, json_pack("{s:s, s:s}", "name", name, "condition", condition));
+	return json_pack("{s:{s:i, s:i}, s:o, s:o}", "protocol", "min", (int)min, "max", (int)max,
+			 "sections", sections, "syscalls", syscalls);
 }
 
 /* The main loop. */
@@ -467,6 +471,9 @@ static int start(struct vmm *vmm, const struct vmm_options *options, struct runt
 	    machine_boot(&vmm->machine, options, ret_error) < 0)
 		return -1;
 	if (!vmm->options.sev_wait && machine_complete(&vmm->machine, ret_error) < 0)
+		return -1;
+	vmm->options.seccomp = options->seccomp;
+	if (sandbox_enter(options->seccomp, vmm->runtime.dir_fd, ret_error) < 0)
 		return -1;
 	r = vcpus_start(vmm->machine.vm, &vmm->machine.bus, NULL, process_end_from_vcpu, vmm,
 			&vmm->vcpus);

@@ -107,7 +107,9 @@ int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 /* The VM's name. */
 const char *vmm_name(const struct vmm *vmm);
 
-/* What this program can relay, for `vmrelay version`: {"protocol": {"min", "max"}, "sections": []}.
+/*
+ * What this program can relay and what it can do otherwise, for `vmrelay version`: {"protocol":
+ * {"min", "max"}, "sections": [], "syscalls": []}.
  */
 json_t *vmm_version(void);
 
@@ -128,7 +130,7 @@ int vmm_run(const struct vmm_options *options, struct runtime *runtime, int keep
 	    int ready_fd);
 
 /* Be the keeper of a guest (vmrelay/rescue.h) for as long as there is one; the exit code. */
-int keeper_run(int sock);
+int keeper_run(int sock, const struct vmm_options *options);
 
 /*
  * Be the target of a relay over `sock`, and if it succeeds the VMM of the guest from then on.

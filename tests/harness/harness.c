@@ -706,7 +706,7 @@ static ssize_t read_proc(int pid, const char *name, char *buf, size_t size)
 }
 
 /* Those whose environment names our runtime directory, but for ourselves. */
-static unsigned find_processes(bool tell, int signal)
+static unsigned find_processes(bool tell, int signal, int *ret_pids, unsigned max)
 {
 	DIR *proc = opendir("/proc");
 	struct dirent *entry;
@@ -723,6 +723,8 @@ static unsigned find_processes(bool tell, int signal)
 		len = read_proc(pid, "environ", environment, sizeof(environment));
 		if (len <= 0 || !memmem(environment, (size_t)len, runtime_dir, strlen(runtime_dir)))
 			continue;
+		if (n < max)
+			ret_pids[n] = pid;
 		n++;
 		if (signal)
 			(void)kill(pid, signal);
@@ -739,12 +741,17 @@ static unsigned find_processes(bool tell, int signal)
 
 unsigned h_count_processes(void)
 {
-	return find_processes(true, 0);
+	return find_processes(true, 0, NULL, 0);
+}
+
+unsigned h_list_processes(int *ret_pids, unsigned max)
+{
+	return find_processes(false, 0, ret_pids, max);
 }
 
 void h_kill_processes(void)
 {
-	while (find_processes(false, SIGKILL) > 0)
+	while (find_processes(false, SIGKILL, NULL, 0) > 0)
 		h_sleep_ms(5);
 }
 
@@ -752,9 +759,9 @@ bool h_processes_are(unsigned n)
 {
 	double deadline = h_now_us() + GONE_TIMEOUT_MS * 1e3;
 
-	while (find_processes(false, 0) != n) {
+	while (find_processes(false, 0, NULL, 0) != n) {
 		if (h_now_us() > deadline)
-			return find_processes(true, 0) == n;
+			return find_processes(true, 0, NULL, 0) == n;
 		h_sleep_ms(5);
 	}
 	return true;

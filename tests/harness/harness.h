@@ -160,6 +160,7 @@ bool h_upgrade_parse(const json_t *result, struct h_upgrade *ret);
 
 /* Processes of ours that should not be there any more; prints them. */
 unsigned h_count_processes(void);
+unsigned h_list_processes(int *ret_pids, unsigned max); /* how many there are */
 /* Waits some seconds until there are that many; prints them if not. */
 bool h_processes_are(unsigned n);
 /* End them, whatever they are. */

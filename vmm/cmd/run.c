@@ -97,7 +97,7 @@ static void daemonise(int log_fd, const sigset_t *signals)
 }
 
 /* Fork the keeper; returns the VMM's end of the socket to it, or -1. */
-static int start_keeper(int log_fd, const sigset_t *signals)
+static int start_keeper(int log_fd, const struct vmm_options *options, const sigset_t *signals)
 {
 	const int keeper_fd = STDERR_FILENO + 1;
 	int pair[2];
@@ -114,7 +114,7 @@ static int start_keeper(int log_fd, const sigset_t *signals)
 		if (its != keeper_fd && dup3(its, keeper_fd, O_CLOEXEC) < 0)
 			_exit(VMM_EXIT_FAILED);
 		(void)close_range(keeper_fd + 1, ~0U, 0);
-		exit(keeper_run(keeper_fd));
+		exit(keeper_run(keeper_fd, options));
 	}
 	return pid < 0 ? -1 : steal_fd(&ours);
 }
@@ -289,7 +289,7 @@ static int launch_vmm(const struct run *run, struct launch *launch, struct vmm_e
 
 	launch->signal_fd = cmd_signal_fd(&old);
 
-	autofd keeper_fd = run->rescue ? start_keeper(log_fd, &old) : -1;
+	autofd keeper_fd = run->rescue ? start_keeper(log_fd, &run->options, &old) : -1;
 
 	if (run->rescue && keeper_fd < 0) {
 		vmm_error_set(ret_error, VMM_EXIT_FAILED, "cannot start the keeper of %s: %s", name,

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a VMM process, or a keeper, gives up before it deals with a guest or with what another
+ * process sends: docs/sandbox.md.
+ *
+ *	namespaces	own network, IPC and UTS namespaces, where it may have them
+ *	capabilities	all but CAP_IPC_LOCK, which pinning the memory of a confidential guest may
+ *take no_new_privs	for good files		by Landlock, where the kernel has it: what upgrade,
+ *take-back and the end need system calls	by seccomp: see sandbox_syscall()
+ *
+ * All of it is for the calling thread and those that it makes: there must be no others yet.
+ */
+#ifndef VMM_SANDBOX_H
+#define VMM_SANDBOX_H
+
+#include "options.h"
+#include "vmm.h"
+
+/*
+ * dir_fd: directory of the VM (runtime.h), -1: which one is not known yet, so any may be removed.
+ * VMM_SECCOMP_OFF leaves the filter out, and nothing else.  0, or -1 with error filled.
+ */
+int sandbox_enter(enum vmm_seccomp mode, int dir_fd, struct vmm_error *ret_error);
+
+/* Now the VM's directory is known: those of others cannot be removed any more. */
+int sandbox_narrow(int dir_fd, struct vmm_error *ret_error);
+
+/* The n-th system call that is allowed, without condition or with the one in *ret_condition ("").
+ */
+const char *sandbox_syscall(unsigned n, const char **ret_condition);
+
+#endif
