@@ -324,15 +324,15 @@ int machine_add_devices(struct machine *machine, struct console *console,
 #ifdef VMM_TEST_SECTION
 static int save_test(void *opaque, uint16_t version, void *buf)
 {
-	(void)opaque, (void)version;
-	memset(buf, 0x5a, 8);
-	return 8;
+	(void)opaque;
+	memset(buf, version, 8U * version);
+	return 8 * version;
 }
 
 static int load_test(void *opaque, uint16_t version, const void *buf, size_t len)
 {
-	(void)opaque, (void)version;
-	return len == 8 && *(const uint8_t *)buf == 0x5a ? 0 : -EBADMSG;
+	(void)opaque;
+	return len == 8U * version && *(const uint8_t *)buf == version ? 0 : -EBADMSG;
 }
 #endif
 
@@ -364,10 +364,10 @@ void machine_sections(const struct machine *machine, struct vmr_section ret[MACH
 	ret[n++] = (struct vmr_section){
 		.name = "test",
 		.type = VMM_TEST_SECTION,
-		.version = 1,
+		.version = VMM_TEST_VERSION,
 		.min_version = 1,
 		.optional = VMM_TEST_SECTION % 2,
-		.max_size = 8,
+		.max_size = 8 * VMM_TEST_VERSION,
 		.save = save_test,
 		.load = load_test,
 	};

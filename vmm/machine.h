@@ -22,9 +22,12 @@
 
 /*
  * A build with -DVMM_TEST_SECTION=TYPE has one section more, as a VMM of another version might:
- * optional if the type is odd.  For tests.
+ * optional if the type is odd, of versions 1 to VMM_TEST_VERSION, which differ.  For tests.
  */
 #ifdef VMM_TEST_SECTION
+#ifndef VMM_TEST_VERSION
+#define VMM_TEST_VERSION 1
+#endif
 #define MACHINE_SECTIONS 5
 #else
 #define MACHINE_SECTIONS 4

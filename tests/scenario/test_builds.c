@@ -95,6 +95,38 @@ static void test_there_and_back(void)
 	h_test("to the next version and back by upgrade");
 }
 
+/*
+ * Each of three builds after each: one without a section that the others have, and two with
+ * versions 1 and 1 to 2 of it.  The contents of a version that was not agreed on would be refused.
+ */
+static void test_matrix(void)
+{
+	static const char *const names[] = {NULL, "vmrelay-next", "vmrelay-later"};
+	static const char *const versions[] = {NULL, NEXT, "0.2.5"};
+	/* Begins with build 0, and has every ordered pair once. */
+	static const unsigned walk[] = {0, 1, 1, 2, 2, 0, 2, 1, 0};
+	char paths[3][512];
+	struct h_vm vm;
+
+	for (unsigned i = 0; i < 3; i++)
+		(void)snprintf(paths[i], sizeof(paths[i]), "%s",
+			       names[i] ? h_build(names[i]) : h_program());
+	if (h_vm_start(&vm, paths[0], 2, NULL, options)) {
+		for (unsigned i = 0; i < sizeof(walk) / sizeof(walk[0]); i++) {
+			unsigned to = walk[i];
+
+			(void)h_vm_upgrade(&vm, paths[to]);
+			expect(&vm, "version", versions[to] ? versions[to] : this_version());
+			(void)check(h_vm_is_alive(&vm) && h_vm_ticks(&vm),
+				    "hop %u: the guest does not go on", i);
+			(void)check(h_vm_errors(&vm) == 0, "hop %u: registers were not preserved",
+				    i);
+		}
+	}
+	h_vm_stop(&vm);
+	h_test("three builds, each after each");
+}
+
 static void test_rollback(void)
 {
 	struct h_vm vm;
@@ -255,6 +287,7 @@ int main(void)
 		return h_skip_all("there is no usable /dev/kvm");
 	h_init();
 	test_there_and_back();
+	test_matrix();
 	test_rollback();
 	test_rollback_without_file(false);
 	test_rollback_without_file(true);
