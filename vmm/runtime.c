@@ -369,6 +369,14 @@ static bool is_alive(int base_fd, const char *name)
 	return false;
 }
 
+bool runtime_tidy(const char *name)
+{
+	struct vmm_error ignored;
+	autofd base_fd = open_base(false, &ignored);
+
+	return base_fd < 0 || !is_alive(base_fd, name);
+}
+
 static int compare_names(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);

@@ -45,6 +45,9 @@ int runtime_connect(const char *name, const char *socket, struct vmm_error *ret_
 /* Names of all VMs with a live owner, sorted; leftovers of dead ones are removed on the way. */
 int runtime_list(char ***ret_names, unsigned *ret_n);
 
+/* Remove what a dead VM has left; true if there is nothing now, false if a process owns it. */
+bool runtime_tidy(const char *name);
+
 /*
  * Open the VM's log for appending (O_CLOEXEC), or -1.  It exists from runtime_create() on; if
  * somebody has deleted it, what is written is lost.

@@ -174,9 +174,12 @@ static int upgrade(const struct cell *cell, const struct h_vm *vm, int source, j
 	return status;
 }
 
-static void check_lost(const struct h_vm *vm)
+static void check_lost(const struct h_vm *vm, int status)
 {
 	json_t *list = NULL;
+
+	/* If it died after the answer, there was nobody who could tidy up. */
+	(void)check(status == 0 || h_count_leftovers() == 0, "the upgrade leaves files");
 
 	(void)check(h_processes_are(0), "a process is left of a lost guest");
 	(void)check(h_vm_comes_to_rest(vm, 20), "a lost guest runs");
@@ -237,7 +240,7 @@ static void try_cell(const struct cell *cell, unsigned cpus)
 			    "the JSON has another exit code");
 	}
 	if (status == 7 || strcmp(cell->fault, "target-entered:kill") == 0) {
-		check_lost(&vm);
+		check_lost(&vm, status);
 		h_vm_forget(&vm);
 	} else {
 		check_alive(&vm, status == 0 ? h_pid_in(result, "target") : source);

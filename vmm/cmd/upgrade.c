@@ -30,6 +30,7 @@
 #define TARGET_SOCKET	  3
 #define TAKEOVER_TIME_MS  5000
 #define TAKEOVER_RETRY_MS 50
+#define TIDY_TIME_MS	  500
 #define MS_MAX		  (24U * 3600 * 1000)
 
 /* The target: our child. */
@@ -326,6 +327,16 @@ static json_t *target_status(const struct upgrade *upgrade, const struct target 
 	return NULL;
 }
 
+/* What a dead VMM left behind, which it may take a moment more to let go of. */
+static void tidy(const struct upgrade *upgrade)
+{
+	const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+	long long deadline = client_now_ms() + TIDY_TIME_MS;
+
+	while (!runtime_tidy(upgrade->cmd.name) && client_now_ms() < deadline)
+		(void)nanosleep(&pause, NULL);
+}
+
 /* The guest has no VMM any more: lost, unless a keeper has it. */
 static int fail_lost(const struct upgrade *upgrade)
 {
@@ -343,6 +354,8 @@ static int fail_lost(const struct upgrade *upgrade)
 			      "the guest of %s is lost: its VMM died during the upgrade, and the "
 			      "new one did not take over",
 			      upgrade->cmd.name);
+	if (error.exit == VMM_EXIT_LOST)
+		tidy(upgrade);
 	json_decref(status);
 	return cmd_fail(&upgrade->cmd, &error);
 }
@@ -500,6 +513,8 @@ static int relay(const struct upgrade *upgrade, struct client *client, struct ta
 	if (client_is_error(reply, &error)) {
 		/* Unless the guest is lost, the source has it: then the target must not stay. */
 		reap_target(target, error.exit != VMM_EXIT_LOST);
+		if (error.exit == VMM_EXIT_LOST)
+			tidy(upgrade);
 		json_decref(reply);
 		return cmd_fail(&upgrade->cmd, &error);
 	}
