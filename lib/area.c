@@ -191,20 +191,22 @@ bool area_is_ready(const struct area *area, unsigned slot)
 	return len != AREA_EMPTY && len != AREA_ABORTED;
 }
 
-int area_take(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have)
+int area_read(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have)
 {
-	_Atomic uint32_t *word = &slot_at(area, slot)->word[part];
-
-	(void)wait_on(word, AREA_EMPTY, 0, 0);
-
-	uint32_t len = atomic_load_explicit(word, memory_order_acquire);
+	uint32_t len = atomic_load_explicit(&slot_at(area, slot)->word[part], memory_order_acquire);
 
 	if (len == AREA_ABORTED)
 		return -ECANCELED;
-	if (len < have || len > area->slot_size)
+	if (len == AREA_EMPTY || len < have || len > area->slot_size)
 		return -EBADMSG;
 	memcpy((uint8_t *)buf + have, data_at(area, slot) + have, len - have);
 	return (int)len;
+}
+
+int area_take(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have)
+{
+	(void)wait_on(&slot_at(area, slot)->word[part], AREA_EMPTY, 0, 0);
+	return area_read(area, slot, part, buf, have);
 }
 
 void area_abort(const struct area *area, unsigned slot)

@@ -99,6 +99,8 @@ bool area_is_ready(const struct area *area, unsigned slot);
  * same place in buf.  The length up to there, or -ECANCELED, -EBADMSG.
  */
 int area_take(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have);
+/* The same of a part that has been published; without waiting: -EBADMSG if it has not. */
+int area_read(const struct area *area, unsigned slot, enum area_part part, void *buf, size_t have);
 /* Target: let nobody wait for this slot any longer, unless it is ready. */
 void area_abort(const struct area *area, unsigned slot);
 

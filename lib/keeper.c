@@ -209,7 +209,9 @@ static int check_sections(const struct vmr_keeper *keeper, const struct hello_me
 	if (!buf)
 		return error_set(ret_error, -ENOMEM, "allocation", "rescue", NULL);
 	for (unsigned i = 0; r == 0 && i <= keeper->held.offer.n_vcpus; i++) {
-		int len = area_take(&keeper->held.area, i, AREA_WHOLE, buf, 0), more = 0;
+		/* Whoever was to have the guest before could have emptied it: nobody fills it
+		 * again. */
+		int len = area_read(&keeper->held.area, i, AREA_WHOLE, buf, 0), more = 0;
 		struct section_reader reader = {buf, len > 0 ? (size_t)len : 0};
 		struct section s;
 

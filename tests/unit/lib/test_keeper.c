@@ -456,6 +456,27 @@ static void get_ready_and_die(int sock, const void *hello)
 	_exit(0);
 }
 
+/* One that fails has written to the state area before. */
+static void test_state_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			  .protocol_max = VMR_PROTOCOL_MAX,
+			  .n_sections = 1},
+		.readable = {{SECTION_REGS, 1, 1}},
+	};
+	struct area_slot *slots;
+
+	orphan(f);
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_KEPT);
+	slots = (struct area_slot *)(f->area.base + sizeof(struct area_header));
+	atomic_store(&slots[0].word[AREA_WHOLE], AREA_EMPTY);
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	assert_non_null(strstr(error.text, "malformed"));
+}
+
 /* It entered and made an offer of its own, but had no time to say that it entered. */
 static void test_offer_of_dead_target(void **state)
 {
@@ -506,6 +527,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_state_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offer_of_dead_target, setup, teardown),
 	};
 
