@@ -33,7 +33,8 @@ static int map_description(struct offered *offered, int fd, struct vmr_error *re
 	return 0;
 }
 
-int offered_begin(struct offered *offered, struct channel_message *m, struct vmr_error *ret_error)
+static int take_offer(struct offered *offered, struct channel_message *m,
+		      struct vmr_error *ret_error)
 {
 	struct offer *offer = &offered->offer;
 	int r;
@@ -44,11 +45,9 @@ int offered_begin(struct offered *offered, struct channel_message *m, struct vmr
 	memcpy(offer, m->payload, sizeof(*offer));
 	if (offer->protocol < VMR_PROTOCOL_MIN || offer->protocol > VMR_PROTOCOL_MAX ||
 	    offer->n_fds > DESCRIBE_FDS_MAX || offer->n_vcpus == 0 ||
-	    offer->n_vcpus >= AREA_SLOTS_MAX || offer->slot_size > AREA_SLOT_SIZE_MAX) {
-		*offer = (struct offer){.n_vcpus = 0};
+	    offer->n_vcpus >= AREA_SLOTS_MAX || offer->slot_size > AREA_SLOT_SIZE_MAX)
 		return error_set(ret_error, -EBADMSG, "offer", "source",
 				 "the source's offer is out of range");
-	}
 	offered->source_pidfd = steal_fd(&m->fds[2]);
 	offered->description_fd = steal_fd(&m->fds[0]);
 	r = map_description(offered, offered->description_fd, ret_error);
@@ -62,6 +61,16 @@ int offered_begin(struct offered *offered, struct channel_message *m, struct vmr
 	if (!offered->fds)
 		return error_set(ret_error, -ENOMEM, "allocation", "relay", NULL);
 	return 0;
+}
+
+int offered_begin(struct offered *offered, struct channel_message *m, struct vmr_error *ret_error)
+{
+	int r = take_offer(offered, m, ret_error);
+
+	/* Who looks into it all the same must not go by the size of what was not mapped. */
+	if (r < 0)
+		offered_done(offered);
+	return r;
 }
 
 int offered_add_fds(struct offered *offered, struct channel_message *m, struct vmr_error *ret_error)

@@ -30,7 +30,7 @@ struct offered {
 		.source_pidfd = -1, .description_fd = -1, .area = AREA_INIT                        \
 	}
 
-/* Take a CHANNEL_OFFER, which is hostile until checked; 0 or -errno. */
+/* Take a CHANNEL_OFFER, which is hostile until checked; 0, or -errno with nothing offered. */
 int offered_begin(struct offered *offered, struct channel_message *m, struct vmr_error *ret_error);
 /* Take a CHANNEL_FDS; offered_is_whole() when all have come. */
 int offered_add_fds(struct offered *offered, struct channel_message *m,

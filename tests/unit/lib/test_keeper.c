@@ -221,6 +221,27 @@ static void test_malformed(void **state)
 	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
 }
 
+/* An offer that is refused leaves nothing to be looked at. */
+static void test_refused_offer(void **state)
+{
+	struct fixture *f = *state;
+	autofd unsealed = memfd_create("description", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	const int fds[] = {unsealed, unsealed, unsealed};
+	const struct offer offer = {
+		.protocol = VMR_PROTOCOL_MAX,
+		.n_vcpus = 1,
+		.slot_size = SLOT_SIZE,
+		.description_size = 64,
+	};
+	struct vmr_error error;
+	size_t len;
+
+	send_message(f, CHANNEL_OFFER, &offer, sizeof(offer), fds, 3);
+	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
+	assert_null(vmr_keeper_blob(f->keeper, BLOB, &len));
+	assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
+}
+
 static void test_incomplete_keep(void **state)
 {
 	struct fixture *f = *state;
@@ -518,6 +539,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fds_without_offer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_many_fds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_refused_offer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incomplete_keep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled_late, setup, teardown),
