@@ -341,6 +341,23 @@ static bool is_path(const char *s)
 	return s && s[0] && strlen(s) < PATH_MAX;
 }
 
+/* A relay hands them over as JSON. */
+static bool are_utf8(const struct vmm_options *options)
+{
+	const char *const strings[] = {options->kernel,	     options->initrd,
+				       options->cmdline,     options->memory_dir,
+				       options->sev_dh_cert, options->sev_session};
+
+	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
+		json_t *json = strings[i] ? json_string(strings[i]) : json_null();
+
+		if (!json)
+			return false;
+		json_decref(json);
+	}
+	return true;
+}
+
 int vmm_options_check(const struct vmm_options *options, char *text, size_t text_size)
 {
 	uint64_t unit = options->memory_backend == VMM_MEMORY_HUGETLB ? HUGE_PAGE : PAGE;
@@ -382,6 +399,8 @@ int vmm_options_check(const struct vmm_options *options, char *text, size_t text
 		 options->memory_backend == VMM_MEMORY_PRIVATE)
 		problem = "a confidential guest needs memory that is not private to the VMM: the "
 			  "secure processor encrypts it where it is";
+	else if (!are_utf8(options))
+		problem = "paths and --append must be UTF-8: an upgrade could not hand them over";
 
 	if (!problem)
 		return 0;

@@ -136,6 +136,9 @@ static void test_wrong_flags(void **state)
 		{"--sev-policy=0x100000000", "--sev-policy cannot be"},
 		{"--sev-wait", "need --sev or --sev-es"},
 		{"--sev-session=/s", "go together"},
+		{"--kernel=/caf\xe9", "UTF-8"},
+		{"--append=\xff", "UTF-8"},
+		{"--memory-backend=file:/\x80", "UTF-8"},
 	};
 
 	(void)state;
