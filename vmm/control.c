@@ -154,7 +154,8 @@ static bool client_flush(struct control_client *client)
 		done += (size_t)n;
 	}
 	client->output_len -= done;
-	memmove(client->output, client->output + done, client->output_len);
+	if (done > 0) /* one that waits since before an upgrade may have no queue yet */
+		memmove(client->output, client->output + done, client->output_len);
 	if (client->closing && !client->waits && !client->upgrading && client->output_len == 0) {
 		client_disconnect(client);
 		return false;
