@@ -3,7 +3,8 @@
  * A target's work: a VM is built from a machine description, and the states of its vCPU and of the
  * VM are taken from a state area to which somebody writes all the time.  KVM is kvm.c.
  *
- * The description comes first; each part of the state follows it in the input.
+ * The description comes first in the input.  What follows is the state as it is in the area, or how
+ * it differs from what this VM's would be, which is more than fits into an input.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -20,9 +21,10 @@
 #include "lib/describe.h"
 #include "lib/state.h"
 
-#define SLOT_SIZE   8192u
+#define SLOT_SIZE   16384u
 #define MEMORY_SIZE (1u << 20)
 #define TAKES	    16
+#define CHANGES_MAX 16
 
 enum { FDS = 6 };
 
@@ -57,31 +59,80 @@ static void *rewrite(void *opaque)
 	return NULL;
 }
 
-static void load(const struct vmr_vm *vm, const uint8_t *buf, size_t len)
+/* With nothing behind it. */
+static void load(const struct vmr_vm *vm, const uint8_t *taken, size_t len,
+		 const struct state_vcpu *fresh)
 {
+	autofree uint8_t *buf = malloc(len);
 	struct section_reader reader = {buf, len};
 	struct state_vcpu state = {0};
 	struct vmr_error error;
 	struct section s;
 	unsigned loaded = 0;
 
-	if (vm->n_vcpus > 0 && vm->features.msrs &&
-	    state_parse_vcpu(vm, STATE_REST, buf, len, &state, &error) == 0)
-		(void)state_load_vcpu(vm, 0, STATE_REST, &state, NULL, &error);
+	if (len > 0)
+		memcpy(buf, taken, len);
+	if (state_parse_vcpu(vm, STATE_REST, buf, len, &state, &error) == 0) {
+		(void)state_load_vcpu(vm, 0, STATE_FIRST, &state, fresh, &error);
+		(void)state_load_vcpu(vm, 0, STATE_REST, &state, fresh, &error);
+	}
 	while (section_next(&reader, &s) > 0)
 		(void)state_load_vm(vm, &s, &loaded, &error);
 	(void)state_vm_is_whole(vm, loaded);
+}
+
+static size_t save_vcpu(const struct vmr_vm *vm, uint8_t *buf)
+{
+	struct section_writer w = {buf, SLOT_SIZE, 0};
+	struct vmr_error error;
+
+	if (state_save_vcpu(vm, 0, STATE_FIRST, &w, &error) < 0 ||
+	    state_save_vcpu(vm, 0, STATE_REST, &w, &error) < 0)
+		abort();
+	return w.len;
+}
+
+/* The state that a source with the same VM would write, but for what the input changes. */
+static struct input changed_state(const struct vmr_vm *vm, bool is_vcpu, uint8_t *buf,
+				  struct input *in)
+{
+	struct section_writer w = {buf, SLOT_SIZE, 0};
+	struct vmr_error error;
+	size_t cut = input_u8(in);
+
+	if (is_vcpu)
+		w.len = save_vcpu(vm, buf);
+	else if (state_save_vm(vm, &w, &error) < 0)
+		abort();
+	for (unsigned i = 0; i < CHANGES_MAX && in->left > 0 && w.len > 0; i++) {
+		size_t at = input_u16(in) % w.len;
+		struct input bytes = input_part(in, input_u8(in) % 32);
+
+		if (bytes.left > w.len - at)
+			bytes.left = w.len - at;
+		if (bytes.left > 0)
+			memcpy(buf + at, bytes.at, bytes.left);
+	}
+	return (struct input){buf, w.len > cut ? w.len - cut : 0};
 }
 
 /* From an area as another process sees it, into memory of just that size. */
 static void take_all(const struct vmr_vm *vm, struct input in)
 {
 	struct area source = AREA_INIT, area = AREA_INIT;
+	autofree uint8_t *buf = malloc(SLOT_SIZE), *state = malloc(SLOT_SIZE),
+			 *fresh_buf = malloc(SLOT_SIZE);
+	uint8_t how = input_u8(&in) % 3;
 	struct rewriter rewriter = {.area = &source, .in = in};
-	autofree uint8_t *buf = malloc(SLOT_SIZE);
+	struct state_vcpu fresh = {0};
+	struct vmr_error error;
 	pthread_t thread;
 
-	if (area_create(&source, 2, SLOT_SIZE) < 0 ||
+	if (how > 0)
+		rewriter.in = changed_state(vm, how == 1, state, &in);
+	if (state_parse_vcpu(vm, STATE_REST, fresh_buf, save_vcpu(vm, fresh_buf), &fresh, &error) <
+		    0 ||
+	    area_create(&source, 2, SLOT_SIZE) < 0 ||
 	    area_adopt(&area, fcntl(source.fd, F_DUPFD_CLOEXEC, 0), 2, SLOT_SIZE) < 0 ||
 	    pthread_create(&thread, NULL, rewrite, &rewriter) != 0)
 		abort();
@@ -89,10 +140,12 @@ static void take_all(const struct vmr_vm *vm, struct input in)
 		int len = area_take(&area, i % 2, AREA_WHOLE, buf, i / 2 % 2 * 64);
 
 		if (len >= 0)
-			load(vm, buf, (size_t)len);
+			load(vm, buf, (size_t)len, i % 4 ? &fresh : NULL);
 	}
 	atomic_store(&rewriter.ends, true);
 	(void)pthread_join(thread, NULL);
+	/* What is there in between may hardly ever be what the input says. */
+	load(vm, rewriter.in.at, rewriter.in.left, &fresh);
 	area_done(&area);
 	area_done(&source);
 }
