@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Clients of the control socket, with descriptors; the VMM says yes to everything. */
+/*
+ * Clients of the control socket, with descriptors, that come and go; the VMM says yes to most, at
+ * once or later, and is upgraded itself.
+ */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,11 +13,21 @@
 #include "kvm/cleanup.h"
 #include "vmm/control.h"
 
-#define PIECES_MAX 16
+#define PIECES_MAX  16
+#define CLIENTS_MAX 3
 
 struct vmm {
 	sd_event *event;
-	struct control_client *upgrader;
+	struct control *control;
+	struct control_client *upgrader; /* waits for an answer */
+	bool is_slow;			 /* to answer */
+	bool is_verbose;
+	bool is_over;
+
+	struct sockaddr_un address;
+	socklen_t address_len;
+	int clients[CLIENTS_MAX];
+	unsigned n_clients;
 };
 
 const char *vmm_name(const struct vmm *vmm)
@@ -29,8 +43,10 @@ sd_event *vmm_event(struct vmm *vmm)
 
 json_t *vmm_status(struct vmm *vmm)
 {
-	(void)vmm;
-	return json_object();
+	static char text[8192];
+
+	memset(text, 'x', sizeof(text) - 1);
+	return vmm->is_verbose ? json_pack("{s:s}", "text", text) : json_object();
 }
 
 int vmm_pause(struct vmm *vmm, struct vmm_error *ret_error)
@@ -80,18 +96,39 @@ void vmm_end(struct vmm *vmm, enum vmm_end end, const char *why)
 
 int vmm_previous_program(struct vmm *vmm)
 {
-	(void)vmm;
-	return -1;
+	/* Any that stays open. */
+	return vmm->is_verbose ? control_listen_fd(vmm->control) : -1;
 }
 
 int vmm_upgrade(struct vmm *vmm, const struct vmm_upgrade_request *request,
 		struct control_client *client, struct vmm_error *ret_error)
 {
-	(void)vmm, (void)client, (void)ret_error;
 	close_fd(request->sock);
 	close_fd(request->target_pidfd);
-	control_client_return(client, json_true());
+	if (vmm->upgrader) {
+		vmm_error_set(ret_error, VMM_EXIT_WRONG_STATE, "an upgrade is going on");
+		return -1;
+	}
+	if (vmm->is_slow)
+		vmm->upgrader = client;
+	else
+		control_client_return(client, json_true());
 	return 0;
+}
+
+static void answer_upgrade(struct vmm *vmm, bool is_good)
+{
+	struct control_client *client = vmm->upgrader;
+	struct vmm_error error;
+
+	vmm->upgrader = NULL;
+	control_client_event(client, "READY", is_good ? NULL : json_object());
+	if (is_good) {
+		control_client_return(client, json_true());
+	} else {
+		vmm_error_set(&error, VMM_EXIT_KEPT, "it is late");
+		control_client_error(client, &error);
+	}
 }
 
 static void turn(struct vmm *vmm)
@@ -100,13 +137,99 @@ static void turn(struct vmm *vmm)
 		;
 }
 
-static void send_piece(int sock, struct input *in)
+static int current(const struct vmm *vmm)
+{
+	return vmm->n_clients > 0 ? vmm->clients[vmm->n_clients - 1] : -1;
+}
+
+static void connect_client(struct vmm *vmm)
+{
+	int sock;
+
+	if (vmm->n_clients == CLIENTS_MAX)
+		return;
+	sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (connect(sock, (struct sockaddr *)&vmm->address, vmm->address_len) < 0)
+		sock = close_fd(sock);
+	else
+		vmm->clients[vmm->n_clients++] = sock;
+}
+
+static void disconnect_client(struct vmm *vmm)
+{
+	if (vmm->n_clients > 0)
+		close_fd(vmm->clients[--vmm->n_clients]);
+}
+
+/* As a target does with those who wait; the upgrade fails or not. */
+static void relay(struct vmm *vmm, bool is_good)
+{
+	int fds[CLIENTS_MAX];
+	struct control *target;
+	unsigned n;
+
+	control_freeze(vmm->control);
+	n = control_waiters(vmm->control, fds, CLIENTS_MAX);
+	turn(vmm);
+	if (control_new(vmm, fcntl(control_listen_fd(vmm->control), F_DUPFD_CLOEXEC, 0), &target) <
+	    0)
+		abort();
+	control_freeze(target);
+	for (unsigned i = 0; i < n; i++)
+		(void)control_adopt_waiter(target, fcntl(fds[i], F_DUPFD_CLOEXEC, 0));
+	if (is_good) {
+		answer_upgrade(vmm, true);
+		(void)control_free(vmm->control);
+		vmm->control = target;
+	} else {
+		(void)control_free(target);
+	}
+	control_thaw(vmm->control);
+}
+
+/* What happens beside that a client says something. */
+static void happen(struct vmm *vmm, unsigned what)
+{
+	switch (what) {
+	case 1:
+		connect_client(vmm);
+		break;
+	case 2:
+		disconnect_client(vmm);
+		break;
+	case 3:
+		(void)shutdown(current(vmm), SHUT_WR);
+		break;
+	case 4:
+	case 5:
+		answer_upgrade(vmm, what & 1);
+		break;
+	case 6:
+	case 7:
+		relay(vmm, what & 1);
+		break;
+	case 8:
+		vmm->is_slow = !vmm->is_slow;
+		break;
+	case 9:
+		vmm->is_verbose = !vmm->is_verbose;
+		break;
+	case 10:
+		if (!vmm->is_over) /* it is patient with who does not read */
+			control_announce_end(vmm->control, VMM_END_CRASHED, "it did");
+		vmm->is_over = true;
+		break;
+	default:
+		break;
+	}
+}
+
+static void send_piece(int sock, uint8_t n_fds, struct input *in)
 {
 	union {
 		char bytes[CMSG_SPACE(8 * sizeof(int))];
 		struct cmsghdr align;
 	} control = {0};
-	uint8_t n_fds = input_u8(in) % 8;
 	struct input piece = input_part(in, input_u16(in));
 	struct iovec iov = {(void *)piece.at, piece.left};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
@@ -122,30 +245,44 @@ static void send_piece(int sock, struct input *in)
 	(void)sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* Before it can have had an answer to what it has said. */
+static void leave_early(struct vmm *vmm, unsigned what)
+{
+	if (what == 11)
+		disconnect_client(vmm);
+	else if (what == 12)
+		(void)shutdown(current(vmm), SHUT_RD);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, size};
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	socklen_t len = sizeof(address);
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	autofd sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct vmm vmm = {0};
-	struct control *control = NULL;
+	struct vmm vmm = {.address = {.sun_family = AF_UNIX},
+			  .address_len = sizeof(struct sockaddr_un)};
 	char got[4096];
 
-	if (bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) < 0 ||
+	if (bind(listener, (struct sockaddr *)&vmm.address, sizeof(sa_family_t)) < 0 ||
 	    listen(listener, 4) < 0 ||
-	    getsockname(listener, (struct sockaddr *)&address, &len) < 0 ||
-	    sd_event_new(&vmm.event) < 0 || control_new(&vmm, listener, &control) < 0 ||
-	    connect(sock, (struct sockaddr *)&address, len) < 0)
+	    getsockname(listener, (struct sockaddr *)&vmm.address, &vmm.address_len) < 0 ||
+	    sd_event_new(&vmm.event) < 0 || control_new(&vmm, listener, &vmm.control) < 0)
 		abort();
+	connect_client(&vmm);
 	for (unsigned i = 0; i < PIECES_MAX && in.left > 0; i++) {
-		send_piece(sock, &in);
+		/* Descriptors; what else happens; whether replies are left where they are. */
+		uint8_t what = input_u8(&in);
+
+		happen(&vmm, what >> 3 & 0xf);
+		send_piece(current(&vmm), what % 8, &in);
+		leave_early(&vmm, what >> 3 & 0xf);
 		turn(&vmm);
-		while (recv(sock, got, sizeof(got), MSG_DONTWAIT) > 0)
-			;
+		for (unsigned c = 0; c < vmm.n_clients && !(what & 0x80); c++)
+			while (recv(vmm.clients[c], got, sizeof(got), MSG_DONTWAIT) > 0)
+				;
 	}
-	(void)control_free(control);
+	while (vmm.n_clients > 0)
+		disconnect_client(&vmm);
+	(void)control_free(vmm.control);
 	sd_event_unref(vmm.event);
 	return 0;
 }
