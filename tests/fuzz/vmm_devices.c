@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a guest can do to the VMM's devices by port I/O, somebody at the console by typing, and an
- * old VMM by the states that it hands over.
+ * What a guest can do to the VMM's devices by port I/O, people at the console by coming, typing and
+ * leaving, and an old VMM by the states and the ring that it hands over.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@
 #define STEPS_MAX 256
 #define UART_PORT 0x3f8
 #define UART_GSI  4
+#define VISITORS  (CONSOLE_CLIENTS_MAX + 2)
 
 struct machine {
 	sd_event *event;
@@ -28,7 +31,11 @@ struct machine {
 	struct rtc *rtc;
 	struct power *power;
 	struct bus bus;
-	int client;
+	struct sockaddr_un address;
+	socklen_t address_len;
+	int client;		/* the last that came */
+	int visitors[VISITORS]; /* those before it */
+	unsigned n_visitors;
 };
 
 static void ends(void *opaque, enum vmm_end end)
@@ -38,16 +45,19 @@ static void ends(void *opaque, enum vmm_end end)
 
 static void set_up(struct machine *m)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	int pair[2];
+
+	m->address.sun_family = AF_UNIX;
+	m->address_len = sizeof(m->address);
 
 	m->lines.vm_fd = -1;
 	for (unsigned i = 0; i < VMM_GSI_MAX; i++)
 		m->lines.pulse_fd[i] = i == UART_GSI ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
-	if (bind(listener, (struct sockaddr *)&address, sizeof(sa_family_t)) < 0 ||
-	    listen(listener, 1) < 0 || sd_event_new(&m->event) < 0 ||
-	    console_new(m->event, listener, -1, &m->console) < 0 ||
+	if (bind(listener, (struct sockaddr *)&m->address, sizeof(sa_family_t)) < 0 ||
+	    listen(listener, VISITORS) < 0 ||
+	    getsockname(listener, (struct sockaddr *)&m->address, &m->address_len) < 0 ||
+	    sd_event_new(&m->event) < 0 || console_new(m->event, listener, -1, &m->console) < 0 ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0 ||
 	    console_attach(m->console, pair[0], 0) < 0)
 		abort();
@@ -69,6 +79,14 @@ static void tear_down(struct machine *m)
 	sd_event_unref(m->event);
 	close_fd(m->lines.pulse_fd[UART_GSI]);
 	close_fd(m->client);
+	while (m->n_visitors > 0)
+		close_fd(m->visitors[--m->n_visitors]);
+}
+
+static void turn(struct machine *m)
+{
+	for (unsigned i = 0; i < 100 && sd_event_run(m->event, 0) > 0; i++)
+		;
 }
 
 /* A state is loaded, and what can be loaded can be saved and loaded again. */
@@ -99,6 +117,138 @@ static void load(struct machine *m, struct input *in)
 		abort();
 }
 
+static void connect_client(struct machine *m)
+{
+	if (m->n_visitors == VISITORS)
+		return;
+	m->visitors[m->n_visitors++] = m->client;
+	m->client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	(void)connect(m->client, (struct sockaddr *)&m->address, m->address_len);
+}
+
+static void disconnect_client(struct machine *m)
+{
+	close_fd(m->client);
+	m->client = m->n_visitors > 0 ? m->visitors[--m->n_visitors] : -1;
+}
+
+static size_t room(void *opaque)
+{
+	(void)opaque;
+	return 3;
+}
+
+static void input(void *opaque, const uint8_t *bytes, size_t len)
+{
+	(void)opaque, (void)bytes;
+	if (len > 3)
+		abort();
+}
+
+/* A console that an old VMM hands over; its ring belongs to the caller. */
+static void take_over(struct machine *m, int ring_fd, const int *fds, unsigned n_fds,
+		      const void *state, size_t len)
+{
+	autofd ring = fcntl(ring_fd, F_DUPFD_CLOEXEC, 0);
+	autofd listener = fcntl(console_listen_fd(m->console), F_DUPFD_CLOEXEC, 0);
+	struct console *console;
+	int clients[CONSOLE_CLIENTS_MAX];
+
+	if (console_new(m->event, listener, ring, &console) < 0)
+		return;
+	(void)steal_fd(&ring);
+	(void)steal_fd(&listener);
+	for (unsigned i = 0; i < n_fds; i++)
+		clients[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+	console_set_sink(console, &(struct console_sink){.room = room, .input = input});
+	if (console_adopt(console, clients, n_fds) == 0 &&
+	    console_ops.load(console, console_ops.version, state, len) == 0) {
+		console_thaw(console);
+		turn(m);
+		console_write(console, state, len);
+		turn(m);
+	}
+	console_set_sink(console, NULL);
+	(void)console_free(console);
+}
+
+/* As in an upgrade that fails: the state, but for what the input changes of it. */
+static void relay_console(struct machine *m, struct input *in)
+{
+	autofree uint8_t *state = malloc(console_ops.state_size);
+	int fds[CONSOLE_CLIENTS_MAX], len;
+	uint8_t n_changes = input_u8(in) % 8;
+	unsigned n;
+
+	console_freeze(m->console);
+	n = console_client_fds(m->console, fds);
+	turn(m);
+	len = console_ops.save(m->console, console_ops.version, state);
+	if (len < 0)
+		abort();
+	for (unsigned i = 0; i < n_changes; i++)
+		state[input_u16(in) % (unsigned)len] = input_u8(in);
+	take_over(m, console_ring_fd(m->console), fds, n, state, (size_t)len);
+	console_thaw(m->console);
+}
+
+/* Nothing of it is as it was. */
+static void adopt_ring(struct machine *m, struct input *in)
+{
+	struct {
+		uint64_t magic;
+		uint32_t version, size;
+		uint64_t head;
+	} header;
+	struct {
+		uint64_t head;
+		uint32_t n_clients, reserved;
+		struct {
+			uint64_t position;
+			uint32_t is_gone, reserved;
+		} client[CONSOLE_CLIENTS_MAX];
+	} state = {0};
+	autofd ring = memfd_create("ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	uint8_t how = input_u8(in);
+
+	input_take(in, &header, sizeof(header));
+	if (how & 1) {
+		header.magic = 0x676e69722d726d76;
+		header.version = 1;
+	}
+	if (how & 2)
+		header.size = 4096u << (how >> 6);
+	if (ftruncate(ring, 4096 + (off_t)(header.size % (1u << 20))) < 0 ||
+	    pwrite(ring, &header, sizeof(header), 0) != sizeof(header) ||
+	    fcntl(ring, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		abort();
+	state.head = input_u64(in);
+	state.n_clients = how >> 2 & 1;
+	state.client[0].position = state.head - input_u16(in);
+	take_over(m, ring, &m->client, how >> 2 & 1, &state, sizeof(state));
+}
+
+static void visit_console(struct machine *m, uint32_t what, struct input *in)
+{
+	switch (what % 5) {
+	case 0:
+		connect_client(m);
+		break;
+	case 1:
+		(void)shutdown(m->client, SHUT_WR);
+		break;
+	case 2:
+		disconnect_client(m);
+		break;
+	case 3:
+		relay_console(m, in);
+		break;
+	default:
+		adopt_ring(m, in);
+		break;
+	}
+}
+
 static void step(struct machine *m, struct input *in)
 {
 	static const uint16_t ports[] = {0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe,
@@ -117,9 +267,11 @@ static void step(struct machine *m, struct input *in)
 		(void)send(m->client, typed.at, typed.left, MSG_NOSIGNAL | MSG_DONTWAIT);
 		break;
 	case 0x1d:
-		for (unsigned i = 0; i < 100 && sd_event_run(m->event, 0) > 0; i++)
-			;
+		turn(m);
 		(void)!recv(m->client, got, sizeof(got), MSG_DONTWAIT);
+		break;
+	case 0x1b:
+		visit_console(m, value, in);
 		break;
 	case 0x1c:
 		power_press_button(m->power);
