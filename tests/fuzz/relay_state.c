@@ -92,6 +92,32 @@ static size_t save_vcpu(const struct vmr_vm *vm, uint8_t *buf)
 	return w.len;
 }
 
+/* The nth section gets another length; those behind it move. */
+static void resize(struct section_writer *w, unsigned n, size_t len)
+{
+	struct section_header *header = NULL;
+	size_t at = 0, old = 0, space = SECTION_SPACE(len);
+
+	for (unsigned i = 0; i <= n; i++) {
+		at += old;
+		if (w->len - at < sizeof(*header))
+			return;
+		header = (struct section_header *)(w->buf + at);
+		if (header->length > w->len - at - sizeof(*header))
+			return;
+		old = SECTION_SPACE((size_t)header->length);
+		if (old > w->len - at)
+			return;
+	}
+	if (w->len - old + space > w->size)
+		return;
+	header->length = (uint32_t)len;
+	memmove(w->buf + at + space, w->buf + at + old, w->len - at - old);
+	if (space > old)
+		memset(w->buf + at + old, 0, space - old);
+	w->len = w->len - old + space;
+}
+
 /* The state that a source with the same VM would write, but for what the input changes. */
 static struct input changed_state(const struct vmr_vm *vm, bool is_vcpu, uint8_t *buf,
 				  struct input *in)
@@ -105,9 +131,16 @@ static struct input changed_state(const struct vmr_vm *vm, bool is_vcpu, uint8_t
 	else if (state_save_vm(vm, &w, &error) < 0)
 		abort();
 	for (unsigned i = 0; i < CHANGES_MAX && in->left > 0 && w.len > 0; i++) {
-		size_t at = input_u16(in) % w.len;
-		struct input bytes = input_part(in, input_u8(in) % 32);
+		uint16_t where = input_u16(in);
+		uint8_t how = input_u8(in);
+		size_t at = where % w.len;
+		struct input bytes;
 
+		if (how & 0x80) {
+			resize(&w, how % 16, where % 8192);
+			continue;
+		}
+		bytes = input_part(in, how % 32);
 		if (bytes.left > w.len - at)
 			bytes.left = w.len - at;
 		if (bytes.left > 0)
