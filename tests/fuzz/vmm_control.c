@@ -4,6 +4,7 @@
  * once or later, and is upgraded itself.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -11,6 +12,7 @@
 
 #include "input.h"
 #include "kvm/cleanup.h"
+#include "vmm/base64.h"
 #include "vmm/control.h"
 
 #define PIECES_MAX  16
@@ -245,6 +247,31 @@ static void send_piece(int sock, uint8_t n_fds, struct input *in)
 	(void)sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* Requests with bytes in them, about as many as are allowed. */
+static void send_bytes(int sock, struct input *in)
+{
+	static const uint8_t bytes[9000];
+	char header[BASE64_SIZE(512)], packet[BASE64_SIZE(sizeof(bytes))], text[16384];
+	uint8_t n_header = input_u8(in);
+	size_t n_packet = input_u16(in);
+	int len;
+
+	if (n_packet & 1) {
+		base64_encode(bytes, n_header % 32, header);
+		len = snprintf(text, sizeof(text),
+			       "{\"execute\": \"attest\", \"arguments\": {\"nonce\": \"%s\"}}\n",
+			       header);
+	} else {
+		base64_encode(bytes, n_header * 2u, header);
+		base64_encode(bytes, n_packet % sizeof(bytes), packet);
+		len = snprintf(text, sizeof(text),
+			       "{\"execute\": \"secret\", \"arguments\": "
+			       "{\"gpa\": 4096, \"header\": \"%s\", \"packet\": \"%s\"}}\n",
+			       header, packet);
+	}
+	(void)send(sock, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* Before it can have had an answer to what it has said. */
 static void leave_early(struct vmm *vmm, unsigned what)
 {
@@ -273,6 +300,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		uint8_t what = input_u8(&in);
 
 		happen(&vmm, what >> 3 & 0xf);
+		if ((what >> 3 & 0xf) == 13)
+			send_bytes(current(&vmm), &in);
 		send_piece(current(&vmm), what % 8, &in);
 		leave_early(&vmm, what >> 3 & 0xf);
 		turn(&vmm);
