@@ -7,7 +7,7 @@
 #include "input.h"
 #include "lib/area.h"
 
-#define PEER_SLOT_SIZE 4096u
+#define PEER_SLOT_SIZE 16384u
 #define PEER_TAG       7
 
 /* What a VMM sends: a description, a state area of two slots, the pidfd of somebody dead. */
