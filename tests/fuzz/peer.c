@@ -57,6 +57,14 @@ int peer_pidfd(void)
 	return fcntl(nobody, F_DUPFD_CLOEXEC, 0);
 }
 
+/* The linker gives this to the library: the peer is no process of its own, and may be anybody. */
+int __wrap_channel_check_sender(const struct channel_message *message, int pidfd);
+int __wrap_channel_check_sender(const struct channel_message *message, int pidfd)
+{
+	(void)message, (void)pidfd;
+	return 0;
+}
+
 void peer_set_up(struct peer *peer, struct input description)
 {
 	*peer = (struct peer){.area = AREA_INIT, .description_size = description.left};
