@@ -462,13 +462,13 @@ int state_parse_vcpu(const struct vmr_vm *vm, enum state_part part, const void *
 
 		while (k < STATE_VCPU_KINDS && kinds[k].type != s.header.type)
 			k++;
-		if (k == STATE_VCPU_KINDS) {
-			if (s.header.flags & SECTION_OPTIONAL)
-				continue;
+		if ((s.header.flags & SECTION_OPTIONAL) &&
+		    (k == STATE_VCPU_KINDS || s.header.min_version > 1))
+			continue;
+		if (k == STATE_VCPU_KINDS)
 			return error_set(ret_error, -EBADMSG, "load", "vCPU state",
 					 "the state of a vCPU has a section of unknown type 0x%x",
 					 s.header.type);
-		}
 		if (state->payload[k] || s.header.min_version > 1 || kinds[k].size(vm) == 0 ||
 		    s.header.length > kinds[k].size(vm) ||
 		    !payload_is_sound(vm, k, s.payload, s.header.length))

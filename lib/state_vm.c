@@ -126,6 +126,11 @@ int state_save_vm(const struct vmr_vm *vm, struct section_writer *w, struct vmr_
 	return 0;
 }
 
+static bool is_vm_state(uint32_t type)
+{
+	return type == SECTION_IRQCHIP || type == SECTION_PIT || type == SECTION_CLOCK;
+}
+
 int state_load_vm(const struct vmr_vm *vm, const struct section *s, unsigned *loaded,
 		  struct vmr_error *ret_error)
 {
@@ -133,6 +138,10 @@ int state_load_vm(const struct vmr_vm *vm, const struct section *s, unsigned *lo
 	unsigned bit = 0;
 	int r = -EBADMSG;
 
+	/* Of a newer VMM, which the guest may come back from. */
+	if ((s->header.flags & SECTION_OPTIONAL) &&
+	    (s->header.min_version > 1 || !is_vm_state(s->header.type)))
+		return 0;
 	if (s->header.min_version > 1)
 		return error_set(ret_error, -EBADMSG, step, "VM state",
 				 "VM state of type 0x%x needs version %u", s->header.type,

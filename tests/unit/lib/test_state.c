@@ -649,6 +649,54 @@ static void test_vm_state_must_be_whole(void **state)
 	ok(load_vm(f->target, &f->vm));
 }
 
+/*
+ * Sections of somebody newer, behind all others: what is OPTIONAL is skipped, and nothing else is.
+ */
+static const struct {
+	uint32_t type, flags;
+	uint16_t min_version;
+	int expected;
+} newer[] = {
+	{0x7000, 0, 1, -EBADMSG},
+	{0x7000, SECTION_OPTIONAL, 1, 0},
+	{0x7000, SECTION_OPTIONAL, 2, 0},
+	{SECTION_ROUTING, 0, 1, -EBADMSG}, /* known, but of the description */
+	{SECTION_CLOCK, 0, 2, -EBADMSG},
+	{SECTION_CLOCK, SECTION_OPTIONAL, 2, 0},
+	{SECTION_REGS, 0, 2, -EBADMSG},
+	{SECTION_REGS, SECTION_OPTIONAL, 2, 0},
+};
+
+static struct blob with_newer(const struct blob *blob, unsigned n)
+{
+	size_t size = blob->len + SECTION_SPACE(5);
+	struct section_writer w = {malloc(size), size, blob->len};
+
+	memcpy(w.buf, blob->bytes, blob->len);
+	assert_non_null(
+		section_begin(&w, newer[n].type, 0, 2, newer[n].min_version, newer[n].flags, 5));
+	section_end(&w, 5);
+	return (struct blob){w.buf, w.len};
+}
+
+static void test_newer_sections(void **state)
+{
+	struct fixture *f = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(newer); i++) {
+		struct blob vm = with_newer(&f->vm, i), vcpu = with_newer(&f->vcpu[0], i);
+		struct state_vcpu parsed = {0};
+		struct vmr_error error;
+
+		assert_int_equal(load_vm(f->target, &vm), newer[i].expected);
+		assert_int_equal(state_parse_vcpu(f->target, STATE_REST, vcpu.bytes, vcpu.len,
+						  &parsed, &error),
+				 newer[i].expected);
+		free(vm.bytes);
+		free(vcpu.bytes);
+	}
+}
+
 /* kvmclock. */
 
 /* One instruction, so that KVM starts the clock as it does for a running guest. */
@@ -878,6 +926,7 @@ int main(void)
 		full(test_halted_at_reset),
 		full(test_vm_state_is_identical),
 		full(test_vm_state_must_be_whole),
+		full(test_newer_sections),
 		full(test_clock),
 		full(test_clock_without_realtime),
 		full(test_hostile_clock),
