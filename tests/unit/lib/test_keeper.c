@@ -97,8 +97,11 @@ static int wait_at_end(struct fixture *f, struct vmr_error *ret_error)
 	return vmr_keeper_wait(f->keeper, ret_error);
 }
 
-/* The offer of a machine whose description is one fd, at position 0, and one blob. */
-static void send_offer(struct fixture *f)
+/*
+ * The offer of a machine whose description is one fd, at position 0, and one blob; `spoil` may
+ * change it, and what it comes with.
+ */
+static void send_offer_that(struct fixture *f, void (*spoil)(struct offer *offer, int *fds))
 {
 	const uint32_t position = 0;
 	uint8_t bytes[256];
@@ -114,7 +117,7 @@ static void send_offer(struct fixture *f)
 	assert_int_equal(area_create(&f->area, 2, SLOT_SIZE), 0);
 	f->vmm = start_sleeper(&pidfd);
 
-	const struct offer offer = {
+	struct offer offer = {
 		.protocol = VMR_PROTOCOL_MAX,
 		.pid = (uint32_t)f->vmm,
 		.n_fds = 1,
@@ -123,10 +126,17 @@ static void send_offer(struct fixture *f)
 		.description_size = w.len,
 		.version = "1.2",
 	};
-	const int fds[] = {description, f->area.fd, pidfd};
+	int fds[] = {description, f->area.fd, pidfd};
 
+	if (spoil)
+		spoil(&offer, fds);
 	send_message(f, CHANNEL_OFFER, &offer, sizeof(offer), fds, 3);
 	close_fd(pidfd);
+}
+
+static void send_offer(struct fixture *f)
+{
+	send_offer_that(f, NULL);
 }
 
 static void send_fd(struct fixture *f)
@@ -221,25 +231,99 @@ static void test_malformed(void **state)
 	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
 }
 
-/* An offer that is refused leaves nothing to be looked at. */
-static void test_refused_offer(void **state)
-{
-	struct fixture *f = *state;
-	autofd unsealed = memfd_create("description", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	const int fds[] = {unsealed, unsealed, unsealed};
-	const struct offer offer = {
-		.protocol = VMR_PROTOCOL_MAX,
-		.n_vcpus = 1,
-		.slot_size = SLOT_SIZE,
-		.description_size = 64,
-	};
-	struct vmr_error error;
-	size_t len;
+/* Offers of the right length that no VMM makes. */
 
-	send_message(f, CHANNEL_OFFER, &offer, sizeof(offer), fds, 3);
-	assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
-	assert_null(vmr_keeper_blob(f->keeper, BLOB, &len));
-	assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
+static void spoil_protocol(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->protocol = VMR_PROTOCOL_MAX + 1;
+}
+
+static void spoil_no_vcpus(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->n_vcpus = 0;
+}
+
+static void spoil_vcpus(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->n_vcpus = UINT32_MAX;
+}
+
+static void spoil_fds(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->n_fds = UINT32_MAX;
+}
+
+static void spoil_slots(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->slot_size = UINT64_MAX;
+}
+
+static void spoil_description_size(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->description_size++;
+}
+
+static void spoil_no_description(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->description_size = 0;
+}
+
+/* Sealed, but somebody could write to it. */
+static void spoil_description(struct offer *offer, int *fds)
+{
+	offer->description_size = (uint64_t)lseek(fds[1], 0, SEEK_END);
+	fds[0] = fds[1];
+}
+
+static void spoil_area(struct offer *offer, int *fds)
+{
+	(void)offer;
+	fds[1] = fds[0];
+}
+
+static void spoil_area_size(struct offer *offer, int *fds)
+{
+	(void)fds;
+	offer->slot_size += SLOT_SIZE;
+}
+
+static void test_hostile_offers(void **state)
+{
+	static const struct {
+		void (*spoil)(struct offer *offer, int *fds);
+		const char *text;
+	} rows[] = {
+		{spoil_protocol, "the source's offer is out of range"},
+		{spoil_no_vcpus, "the source's offer is out of range"},
+		{spoil_vcpus, "the source's offer is out of range"},
+		{spoil_fds, "the source's offer is out of range"},
+		{spoil_slots, "the source's offer is out of range"},
+		{spoil_description_size, "the machine description is not a sealed memory object"},
+		{spoil_no_description, "the machine description is not a sealed memory object"},
+		{spoil_description, "the machine description is not a sealed memory object"},
+		{spoil_area, "the state area is not what the offer says"},
+		{spoil_area_size, "the state area is not what the offer says"},
+	};
+	struct fixture *f = *state;
+	struct vmr_error error;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		send_offer_that(f, rows[i].spoil);
+		assert_int_equal(vmr_keeper_wait(f->keeper, &error), -EBADMSG);
+		assert_string_equal(error.text, rows[i].text);
+		assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
+		end_sleeper(&f->vmm);
+		area_done(&f->area);
+	}
+	/* None of them spoils the next. */
+	orphan(f);
 }
 
 static void test_incomplete_keep(void **state)
@@ -498,6 +582,125 @@ static void test_state_is_gone(void **state)
 	assert_non_null(strstr(error.text, "malformed"));
 }
 
+struct sending {
+	const struct hello_message *hello;
+	enum channel_type type;
+	const void *payload;
+	size_t len;
+	bool has_fd;
+};
+
+static void send_it(int sock, const void *arg)
+{
+	const struct sending *s = arg;
+
+	if (s->hello)
+		say_hello(sock, s->hello);
+	(void)channel_send(sock, s->type, s->payload, s->len, &sock, s->has_fd);
+}
+
+/* A target that sends this in place of a hello, or of what follows a good one. */
+static void expect_refusal_of(struct fixture *f, enum channel_type type, const void *payload,
+			      size_t len, bool has_fd, bool is_after_hello, const char *text)
+{
+	const struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			  .protocol_max = VMR_PROTOCOL_MAX,
+			  .n_sections = 1},
+		.readable = {{SECTION_REGS, 1, 1}},
+	};
+	const struct sending sending = {is_after_hello ? &hello : NULL, type, payload, len, has_fd};
+	struct vmr_error error;
+	int pair[2], pidfd;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = start_target(pair[0], send_it, &sending, &pidfd);
+	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_REFUSED);
+	if (!strstr(error.text, text))
+		fail_msg("'%s' is not in '%s'", text, error.text);
+	/* Nobody was harmed, and the guest is there for the next. */
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	assert_int_equal(area_owner(&f->area), AREA_SOURCE);
+	close_fd(pair[0]);
+	end_sleeper(&pid);
+}
+
+static void test_hostile_targets(void **state)
+{
+	struct fixture *f = *state;
+	/* With room for a section more than there may be. */
+	struct {
+		struct hello hello;
+		struct hello_section readable[PROTOCOL_SECTIONS_MAX + 1];
+	} hello = {.hello = {.protocol_min = VMR_PROTOCOL_MIN, .protocol_max = VMR_PROTOCOL_MAX}};
+	const size_t len = sizeof(hello.hello);
+
+	orphan(f);
+	expect_refusal_of(f, CHANNEL_READY, NULL, 0, false, false, "did not say hello");
+	expect_refusal_of(f, CHANNEL_HELLO, &hello, len, true, false, "did not say hello");
+	expect_refusal_of(f, CHANNEL_HELLO, &hello, len - 1, false, false, "did not say hello");
+	expect_refusal_of(f, CHANNEL_HELLO, &hello, len + 1, false, false, "hello is malformed");
+	hello.hello.n_sections = 1;
+	expect_refusal_of(f, CHANNEL_HELLO, &hello, len, false, false, "hello is malformed");
+	hello.hello.n_sections = PROTOCOL_SECTIONS_MAX + 1;
+	expect_refusal_of(f, CHANNEL_HELLO, &hello,
+			  len + hello.hello.n_sections * sizeof(hello.readable[0]), false, false,
+			  "hello is malformed");
+	hello.hello.n_sections = UINT32_MAX;
+	expect_refusal_of(f, CHANNEL_HELLO, &hello, len, false, false, "hello is malformed");
+
+	expect_refusal_of(f, CHANNEL_ENTERED, NULL, 0, false, true, "message 6 out of turn");
+	/* Only a confidential guest has a VM to go to. */
+	expect_refusal_of(f, CHANNEL_READY, NULL, 0, true, true, "message 4 out of turn");
+	expect_refusal_of(f, CHANNEL_HELLO, &hello, len, false, true, "message 1 out of turn");
+}
+
+/* The guardian did what it could, and that is no state. */
+static void test_malformed_state(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	const struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			  .protocol_max = VMR_PROTOCOL_MAX,
+			  .n_sections = 1},
+		.readable = {{SECTION_REGS, 1, 1}},
+	};
+
+	orphan(f);
+	area_publish(&f->area, 1, AREA_WHOLE, "no section", 0, 10);
+	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	assert_string_equal(error.text, "the saved state of the guest is malformed");
+	area_publish(&f->area, 1, AREA_WHOLE, "", 0, 0);
+}
+
+/* It entered and died: what was saved is not what the guest was in the end. */
+static void test_dead_after_entry(void **state)
+{
+	struct fixture *f = *state;
+	struct vmr_error error;
+	const struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+			  .protocol_max = VMR_PROTOCOL_MAX,
+			  .n_sections = 1},
+		.readable = {{SECTION_REGS, 1, 1}},
+	};
+	int pair[2], pidfd;
+	pid_t pid;
+
+	orphan(f);
+	assert_true(area_own(&f->area, AREA_SOURCE, AREA_TARGET));
+	assert_true(area_own(&f->area, AREA_TARGET, AREA_ENTERED));
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = start_target(pair[0], get_ready_and_die, &hello, &pidfd);
+	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_LOST);
+	assert_string_equal(error.text, "the new VMM died when it had begun to run the guest");
+	assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
+	close_fd(pair[0]);
+	end_sleeper(&pid);
+}
+
 /* It entered and made an offer of its own, but had no time to say that it entered. */
 static void test_offer_of_dead_target(void **state)
 {
@@ -539,7 +742,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_fds_without_offer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_many_fds, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refused_offer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_offers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_incomplete_keep, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cancelled_late, setup, teardown),
@@ -550,6 +753,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state_is_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hostile_targets, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_malformed_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_dead_after_entry, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_offer_of_dead_target, setup, teardown),
 	};
 
