@@ -19,6 +19,7 @@
 #include <vmrelay/rescue.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -178,7 +179,7 @@ int vmr_rescue_new(struct vmr_vm *vm, const struct vmr_rescue_config *config,
 {
 	const struct vmr_source_config source_config = {
 		.version = config->version,
-		.sock = dup(config->sock),
+		.sock = fcntl(config->sock, F_DUPFD_CLOEXEC, 0),
 		.target_pidfd = -1,
 		.sections = config->sections,
 		.n_sections = config->n_sections,
