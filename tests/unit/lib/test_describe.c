@@ -323,15 +323,64 @@ static void test_incomplete_vm(void **state)
 	(void)vmr_vm_free(vm);
 }
 
+/* Its interrupt controllers are in the VMM, and would stay behind. */
+static void test_split_irqchip(void **state)
+{
+	static const struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+	struct fixture *f = *state;
+	struct vmr_error error;
+	struct vmr_vm *vm;
+	unsigned index;
+
+	assert_int_equal(vmr_vm_create(f->machine.kvm_fd, 0, &vm, &error), 0);
+	if (vmr_vm_enable_cap(vm, &split, &error) == 0) {
+		assert_int_equal(vmr_vm_create_vcpu(vm, 0, &index, &error), 0);
+		assert_int_equal(vmr_vm_complete(vm, &error), 0);
+		assert_int_equal(describe_check(vm, &error), -EOPNOTSUPP);
+		assert_string_equal(error.text,
+				    "a VM with a split irqchip cannot be relayed by this version");
+	}
+	(void)vmr_vm_free(vm);
+}
+
+/* More file descriptors than a description may have. */
+static void test_too_many_fds(void **state)
+{
+	struct fixture *f = *state;
+	size_t size = describe_size(f->machine.vm);
+	struct section_writer w = {malloc(size), size, 0};
+	struct fd_list fds = {.n = 0};
+	struct vmr_error error;
+
+	while (fd_list_add(&fds, 0) >= 0)
+		;
+	assert_int_equal(fds.n, DESCRIBE_FDS_MAX);
+	/* The VMM's leave room for memory, but not for the eventfds, in all their places. */
+	for (unsigned less = 0; less <= f->description.fds.n; less++) {
+		bool fits = less == f->description.fds.n;
+		int r;
+
+		fds.n = DESCRIBE_FDS_MAX - less;
+		w.len = 0;
+		r = describe_write(f->machine.vm, &w, &fds, &error);
+		assert_int_equal(r, fits ? 0 : -E2BIG);
+		assert_in_range(fds.n, 0, DESCRIBE_FDS_MAX);
+	}
+	free(fds.fd);
+	free(w.buf);
+}
+
 /* A failed call leaves the record as it was. */
 static void test_failed_calls_leave_no_trace(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_vm *vm = f->machine.vm;
 	const struct kvm_enable_cap cap = {.cap = 0x7fffffff};
+	const struct kvm_pit_config pit = {.flags = 0};
 	const struct kvm_ioeventfd ioeventfd = {.addr = 0x600, .len = 3, .fd = -1};
 	struct vmr_memory_slot slot = *vmr_vm_memory_slot(vm, 0);
 	struct kvm_irq_routing *routing = calloc(1, sizeof(*routing) + 48);
+	const struct kvm_cpuid2 cpuid = {.nent = VM_CPUID_MAX + 1};
 	struct description second;
 	struct vmr_error error;
 	unsigned index;
@@ -348,6 +397,15 @@ static void test_failed_calls_leave_no_trace(void **state)
 	assert_in_range(-vmr_vm_add_ioeventfd(vm, &ioeventfd, &error), 1, 4095);
 	assert_in_range(-vmr_vm_create_vcpu(vm, 1, &index, &error), 1, 4095);
 	assert_in_range(-vmr_vm_create_irqchip(vm, &error), 1, 4095);
+	assert_in_range(-vmr_vm_create_pit(vm, &pit, true, &error), 1, 4095);
+	assert_in_range(-vmr_vm_set_tss_addr(vm, UINT32_MAX, &error), 1, 4095);
+	assert_in_range(-vmr_vm_set_identity_map_addr(vm, 0x1000, &error), 1, 4095);
+	assert_in_range(-vmr_vcpu_enable_cap(vm, 0, &cap, &error), 1, 4095);
+	assert_in_range(-vmr_vcpu_setup_mce(vm, 0, 255, &error), 1, 4095);
+	/* More than is recorded; KVM is not asked. */
+	assert_int_equal(vmr_vcpu_set_cpuid(vm, 0, &cpuid, &error), -ENOMEM);
+	routing->nr = VM_ROUTES_MAX + 1;
+	assert_int_equal(vmr_vm_set_gsi_routing(vm, routing, &error), -ENOMEM);
 	free(routing);
 
 	machine_describe(vm, &second);
@@ -680,6 +738,8 @@ int main(void)
 		full(test_fits_size),
 		full(test_private_memory),
 		full(test_incomplete_vm),
+		full(test_split_irqchip),
+		full(test_too_many_fds),
 		full(test_failed_calls_leave_no_trace),
 		full(test_section_removed),
 		full(test_section_truncated),
