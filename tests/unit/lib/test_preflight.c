@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "kvm/cleanup.h"
+#include "kvm/ioctl.h"
 #include "machine.h"
 #include "util.h"
 
@@ -191,13 +193,57 @@ static void test_warnings(void **state)
 	(void)unsetenv("VMRELAY_FAULT");
 }
 
+/* The host says so to who asks for more than it has. */
+static void test_launch(void **state)
+{
+	(void)state;
+	needs_kvm();
+
+	struct vmr_vm *vm = machine.vm;
+
+	expect(vmr_sev_init(vm, VMR_CONFIDENTIAL_NONE, -1, &error), -EINVAL, "KVM_SEV_INIT");
+	assert_int_equal(vmr_vm_confidential(vm), VMR_CONFIDENTIAL_NONE);
+	if (kvm_vm_check_extension(vmr_vm_fd(vm), KVM_CAP_VM_TYPES) > 1)
+		skip_because("this host may have SEV");
+	for (unsigned kind = VMR_CONFIDENTIAL_SEV; kind <= VMR_CONFIDENTIAL_SEV_ES; kind++) {
+		assert_true(vmr_sev_init(vm, kind, -1, &error) < 0);
+		assert_int_equal(vmr_vm_confidential(vm), VMR_CONFIDENTIAL_NONE);
+	}
+	if (error.code == -EOPNOTSUPP)
+		assert_string_equal(error.text, "this host's KVM has no SEV-ES");
+}
+
+/* What the control groups do not tell is left to KVM. */
+static void test_charge(void **state)
+{
+	autofd pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	(void)state;
+	needs_kvm();
+
+	struct vm_sev *sev = &machine.vm->sev;
+	uint64_t own = preflight_own_group();
+
+	sev->kind = VMR_CONFIDENTIAL_SEV;
+	/* Nobody, this group, another one, and a process that cannot be told. */
+	sev->charged = 0;
+	assert_int_equal(preflight_charge(machine.vm, pidfd, &error), 0);
+	sev->charged = own;
+	assert_int_equal(preflight_charge(machine.vm, pidfd, &error), 0);
+	sev->charged = own + 1;
+	assert_int_equal(preflight_charge(machine.vm, -1, &error), 0);
+	if (access("/sys/fs/cgroup/misc.capacity", F_OK) < 0)
+		assert_int_equal(preflight_charge(machine.vm, pidfd, &error), 0);
+}
+
 #define with_vm(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_host), cmocka_unit_test(test_cpuid), with_vm(test_source),
-		with_vm(test_target),	     with_vm(test_warnings),
+		with_vm(test_target),	     with_vm(test_warnings),	   with_vm(test_launch),
+		with_vm(test_charge),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

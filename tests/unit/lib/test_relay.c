@@ -1389,6 +1389,84 @@ static void lie(int sock, uint16_t type)
 	(void)send(sock, &message, sizeof(message), MSG_NOSIGNAL);
 }
 
+/* Says hello, and then this instead of whether it is ready. */
+static uint16_t wrong_answer;
+
+static void answer_wrongly(int sock, const struct target_plan *plan)
+{
+	const struct vmr_target_config config = {
+		.version = "wrong", .sock = sock, .timeout_ms = 10000};
+	struct vmr_target *target;
+	struct vmr_error error;
+
+	(void)plan;
+	check(vmr_target_new(&config, &target, &error) == 0, &error);
+	check(vmr_target_accept(target, &device_section, 1, &error) == 0, &error);
+	lie(sock, wrong_answer);
+	(void)sleep(60);
+}
+
+static void expect_out_of_turn(struct fixture *f, uint16_t type, const char *text)
+{
+	wrong_answer = type;
+	start_target(f, answer_wrongly, NULL);
+	start_guest(f);
+	assert_int_equal(relay(f), VMR_OUTCOME_REFUSED);
+	assert_int_equal(f->error.code, -EPROTO);
+	assert_text(f, text);
+	assert_int_equal(f->times.stop, 0);
+	end_in_source(f);
+}
+
+static void test_target_is_early(void **state)
+{
+	expect_out_of_turn(*state, 6, "the target sent message 6 out of turn");
+}
+
+static void test_target_says_what_is_not_known(void **state)
+{
+	expect_out_of_turn(*state, 999, "the target sent message 999 out of turn");
+}
+
+/* An offer to nobody. */
+static void test_offer_without_hello(void **state)
+{
+	struct fixture *f = *state;
+
+	start_target(f, exit_at_once, NULL);
+	start_guest(f);
+	f->plan.config.version = "source 1.0";
+	f->plan.config.kick = kick;
+	assert_int_equal(vmr_source_new(f->vmm.vm, &f->plan.config, &f->vmm.source, &f->error), 0);
+	assert_int_equal(vmr_source_offer(f->vmm.source, &f->error), -EINVAL);
+	f->vmm.source = vmr_source_free(f->vmm.source);
+	assert_target_status(f, 0);
+	end_in_source(f);
+}
+
+/* A VMM with more sections than a hello has room for is told so, and the source waits for nobody.
+ */
+static void test_too_many_sections(void **state)
+{
+	static struct vmr_section sections[200];
+	struct fixture *f = *state;
+	const struct vmr_target_config config = {
+		.version = "many", .sock = f->sock[1], .timeout_ms = 10000};
+	struct vmr_target *target;
+	char byte;
+
+	vmm_init(&f->vmm);
+	for (unsigned i = 0; i < 200; i++) {
+		sections[i] = device_section;
+		sections[i].type += i;
+	}
+	assert_int_equal(vmr_target_new(&config, &target, &f->error), 0);
+	assert_int_equal(vmr_target_accept(target, sections, 200, &f->error), -E2BIG);
+	assert_null(vmr_target_free(target));
+	assert_int_equal(recv(f->sock[0], &byte, 1, 0), 0);
+	(void)close(f->sock[0]);
+}
+
 static int lying_sock;
 
 static int load_and_lie(void *opaque, uint16_t version, const void *buf, size_t len)
@@ -1577,6 +1655,10 @@ int main(void)
 		full(test_target_timeout),
 		full(test_private_memory_refused),
 		full(test_firmware_is_not_run),
+		full(test_target_is_early),
+		full(test_target_says_what_is_not_known),
+		full(test_offer_without_hello),
+		full(test_too_many_sections),
 		full(test_target_lies),
 		full(test_source_dies_after_kick),
 		full(test_source_dies_saving_vcpu),
