@@ -1287,6 +1287,8 @@ static void set_fault(const char *fault)
 		abort();
 }
 
+static void (*source_at_ready)(struct vmm *vmm); /* likewise */
+
 /* The other way round: the child is the source, this process the target. */
 static void be_source(int sock, const struct target_plan *plan)
 {
@@ -1299,6 +1301,7 @@ static void be_source(int sock, const struct target_plan *plan)
 	f.plan.config.sections = f.sections;
 	f.plan.config.n_sections = 1;
 	f.plan.config.target_pidfd = (int)syscall(SYS_pidfd_open, getppid(), 0);
+	f.plan.at_ready = source_at_ready;
 	start_guest(&f);
 	(void)relay(&f);
 }
@@ -1465,6 +1468,32 @@ static void test_too_many_sections(void **state)
 	assert_null(vmr_target_free(target));
 	assert_int_equal(recv(f->sock[0], &byte, 1, 0), 0);
 	(void)close(f->sock[0]);
+}
+
+static void say_hello(struct vmm *vmm)
+{
+	enum { HELLO = 1 };
+
+	lie(vmr_source_fd(vmm->source), HELLO);
+	(void)sleep(60);
+}
+
+/* A source that says something else than that it has stopped the guest: it may keep it. */
+static void test_source_lies(void **state)
+{
+	struct fixture *f = *state;
+
+	vmm_init(&f->vmm);
+	target_fault = "";
+	source_at_ready = say_hello;
+	start_target(f, be_source, NULL);
+	source_at_ready = NULL;
+	(void)close(f->plan.config.target_pidfd);
+	run_target(f->sock[0], NULL);
+	assert_int_equal(report->outcome, VMR_OUTCOME_KEPT);
+	assert_int_equal(report->error.code, -EPROTO);
+	assert_string_equal(report->error.text,
+			    "the source sent something that does not belong here");
 }
 
 static int lying_sock;
@@ -1659,6 +1688,7 @@ int main(void)
 		full(test_target_says_what_is_not_known),
 		full(test_offer_without_hello),
 		full(test_too_many_sections),
+		full(test_source_lies),
 		full(test_target_lies),
 		full(test_source_dies_after_kick),
 		full(test_source_dies_saving_vcpu),
