@@ -34,6 +34,12 @@ ifeq ($(TARGET),)
 	tools/fuzz-cpu $(BUILD) $(FUZZ_CASES)
 endif
 
+# Which lines of lib/ the tests run; fails if that are too few, or if tests/coverage.txt has no reason
+# for one that they do not.
+coverage:
+	tools/install-packages build check coverage
+	tools/coverage $(BUILD)-coverage
+
 # The tests of the rig, on KERNEL: 6.1 or 6.12.
 rig-check: all
 	tools/install-packages rig
@@ -57,4 +63,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
-.PHONY: all demo check fuzz rig-check hw-check bench rig install clean
+.PHONY: all demo check fuzz coverage rig-check hw-check bench rig install clean
