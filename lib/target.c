@@ -517,14 +517,15 @@ static int load_device(struct vmr_target *target, const struct section *s,
 
 static int load_vm(struct vmr_target *target, struct vmr_error *ret_error)
 {
-	int len = area_take(&target->in.area, target->in.offer.n_vcpus, AREA_WHOLE, target->vm_buf,
+	/* The source has said that it is there; one that lies is not waited for. */
+	int len = area_read(&target->in.area, target->in.offer.n_vcpus, AREA_WHOLE, target->vm_buf,
 			    0);
 	struct section_reader reader = {target->vm_buf, len > 0 ? (size_t)len : 0};
 	struct section s;
 	unsigned loaded = 0;
-	int r = len < 0 ? len : 0, more = 0;
+	int r = 0, more = len < 0 ? len : 0;
 
-	while (r == 0 && (more = section_next(&reader, &s)) > 0)
+	while (r == 0 && len >= 0 && (more = section_next(&reader, &s)) > 0)
 		r = s.header.type < SECTION_VMM_FIRST
 			    ? state_load_vm(target->vm, &s, &loaded, ret_error)
 			    : load_device(target, &s, ret_error);

@@ -1496,6 +1496,30 @@ static void test_source_lies(void **state)
 			    "the source sent something that does not belong here");
 }
 
+static void say_stopped(struct vmm *vmm)
+{
+	enum { STOPPED = 5 };
+
+	lie(vmr_source_fd(vmm->source), STOPPED);
+	(void)sleep(60);
+}
+
+/* One that says so, and has written nothing: nobody waits for that. */
+static void test_source_wrote_nothing(void **state)
+{
+	struct fixture *f = *state;
+
+	vmm_init(&f->vmm);
+	target_fault = "";
+	source_at_ready = say_stopped;
+	start_target(f, be_source, NULL);
+	source_at_ready = NULL;
+	(void)close(f->plan.config.target_pidfd);
+	run_target(f->sock[0], NULL);
+	assert_int_equal(report->outcome, VMR_OUTCOME_KEPT);
+	assert_string_equal(report->error.text, "the state of the VM is malformed");
+}
+
 static int lying_sock;
 
 static int load_and_lie(void *opaque, uint16_t version, const void *buf, size_t len)
@@ -1689,6 +1713,7 @@ int main(void)
 		full(test_offer_without_hello),
 		full(test_too_many_sections),
 		full(test_source_lies),
+		full(test_source_wrote_nothing),
 		full(test_target_lies),
 		full(test_source_dies_after_kick),
 		full(test_source_dies_saving_vcpu),
