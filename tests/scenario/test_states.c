@@ -185,6 +185,7 @@ static void test_console(void)
 		}
 		type(&console, &next, (unsigned)strlen(TYPED));
 		(void)has_output(&console, output, sizeof(output), GOT "Z\n");
+		(void)has_output(&console, output, sizeof(output), SAY "15\n");
 		(void)check(check_said(output) > HOPS, "little was said: %s", output);
 		check_got(output, TYPED);
 		(void)check(h_processes_are(2), "not one VMM and one console");
