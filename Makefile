@@ -49,6 +49,11 @@ rig-check: all
 hw-check: all
 	tools/hw-check $(BUILD)
 
+# What becomes of a guest under each fault at each step, on every host that there is here.
+faults: all
+	tools/install-packages rig
+	tools/faults $(BUILD)
+
 bench: all
 	tools/bench $(BUILD)
 
@@ -63,4 +68,4 @@ install: all
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
 
-.PHONY: all demo check fuzz coverage rig-check hw-check bench rig install clean
+.PHONY: all demo check faults fuzz coverage rig-check hw-check bench rig install clean
