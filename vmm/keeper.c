@@ -160,7 +160,7 @@ int keeper_run(int sock, const struct vmm_options *options)
 
 	/* It has the VMM's name otherwise. */
 	(void)prctl(PR_SET_NAME, "vmrelay-keeper");
-	if (sandbox_enter(options->seccomp, -1, &refused) < 0) {
+	if (sandbox_enter(options->seccomp, -1, sandbox_no_images, &refused) < 0) {
 		log_error("keeper: %s", refused.text);
 		return VMM_EXIT_FAILED;
 	}

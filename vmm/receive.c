@@ -211,7 +211,8 @@ int vmm_receive(int sock, int changed_argc, char **changed_argv)
 	int r;
 
 	/* What comes over the socket is from a process that a guest may have taken over. */
-	if (sandbox_enter(vmm_options_seccomp(changed_argc, changed_argv), -1, &error) < 0) {
+	if (sandbox_enter(vmm_options_seccomp(changed_argc, changed_argv), -1, sandbox_no_images,
+			  &error) < 0) {
 		log_error("%s", error.text);
 		return VMM_EXIT_REFUSED;
 	}

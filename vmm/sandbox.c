@@ -3,13 +3,13 @@
  * The sandbox of a VMM process.
  *
  * Theory of operation.  A guest that takes over its VMM must gain nothing but that guest, and a VMM
- * that was taken over nothing from the process that succeeds it or keeps its guest.  So both ends
- * of a relay enter before they look at anything that comes from outside: a new VMM before its
- * guest runs, a target before it reads the offer, a keeper before its VMM exists.  How strict a
+ * that was taken over nothing from the process that succeeds it or keeps its guest.  So all
+ * of them enter before they look at anything that comes from outside: a new VMM before it reads the
+ * guest's images, a target before it reads the offer, a keeper before its VMM exists.  How strict a
  * target's filter is does not come with the offer.
  *
- * The list is one for all of them and all threads.  It is short because whatever opens images,
- * starts programs or connects to somebody is done by the command line, which is another process.
+ * The list is one for all of them and all threads.  It is short because whatever starts programs or
+ * connects to somebody is done by the command line, which is another process.
  */
 #include "sandbox.h"
 
@@ -60,6 +60,8 @@
 #else
 #define FAULT_TRACE NULL
 #endif
+
+const char *const sandbox_no_images[] = {NULL};
 
 static const struct allowed {
 	const char *name;
@@ -275,7 +277,7 @@ static int may_at(int ruleset, const char *path, uint64_t access)
 	return fd < 0 ? 0 : may(ruleset, fd, access);
 }
 
-static int restrict_files(int dir_fd)
+static int restrict_files(int dir_fd, const char *const images[])
 {
 	const uint64_t read = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR;
 	const uint64_t use = LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE;
@@ -311,6 +313,8 @@ static int restrict_files(int dir_fd)
 		return -errno;
 	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(places); i++)
 		r = may_at(ruleset, places[i].path, places[i].access);
+	for (unsigned i = 0; r == 0 && images[i]; i++)
+		r = may_at(ruleset, images[i], LANDLOCK_ACCESS_FS_READ_FILE);
 	if (r == 0 && base_fd >= 0)
 		r = may(ruleset, base_fd,
 			LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_READ_DIR |
@@ -352,7 +356,8 @@ static int refuse(const char *what, int r, struct vmm_error *ret_error)
 	return -1;
 }
 
-int sandbox_enter(enum vmm_seccomp mode, int dir_fd, struct vmm_error *ret_error)
+int sandbox_enter(enum vmm_seccomp mode, int dir_fd, const char *const images[],
+		  struct vmm_error *ret_error)
 {
 	int r;
 
@@ -364,7 +369,7 @@ int sandbox_enter(enum vmm_seccomp mode, int dir_fd, struct vmm_error *ret_error
 		return refuse("dropping capabilities", r, ret_error);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return refuse("no_new_privs", -errno, ret_error);
-	r = restrict_files(dir_fd);
+	r = restrict_files(dir_fd, images);
 	if (r < 0)
 		return refuse("Landlock", r, ret_error);
 	r = mode == VMM_SECCOMP_OFF ? 0 : filter_syscalls(mode);
@@ -373,7 +378,7 @@ int sandbox_enter(enum vmm_seccomp mode, int dir_fd, struct vmm_error *ret_error
 
 int sandbox_narrow(int dir_fd, struct vmm_error *ret_error)
 {
-	int r = restrict_files(dir_fd);
+	int r = restrict_files(dir_fd, sandbox_no_images);
 
 	return r < 0 ? refuse("Landlock", r, ret_error) : 0;
 }

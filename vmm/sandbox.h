@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What a VMM process, or a keeper, gives up before it deals with a guest or with what another
- * process sends: docs/sandbox.md.
+ * What a VMM process, or a keeper, gives up before it deals with a guest, its images, or what
+ * another process sends: docs/sandbox.md.
  *
  *	namespaces	own network, IPC and UTS namespaces, where it may have them
  *	capabilities	all but CAP_IPC_LOCK, which pinning the memory of a confidential guest may
@@ -18,11 +18,15 @@
 
 /*
  * dir_fd: directory of the VM (runtime.h), -1: which one is not known yet, so any may be removed.
- * VMM_SECCOMP_OFF leaves the filter out, and nothing else.  0, or -1 with error filled.
+ * images: files that are still to be read, NULL-terminated.  VMM_SECCOMP_OFF leaves the filter out,
+ * and nothing else.  0, or -1 with error filled.
  */
-int sandbox_enter(enum vmm_seccomp mode, int dir_fd, struct vmm_error *ret_error);
+int sandbox_enter(enum vmm_seccomp mode, int dir_fd, const char *const images[],
+		  struct vmm_error *ret_error);
 
-/* Now the VM's directory is known: those of others cannot be removed any more. */
+extern const char *const sandbox_no_images[];
+
+/* The VM's directory is known now, and images have been read: all others are out of reach. */
 int sandbox_narrow(int dir_fd, struct vmm_error *ret_error);
 
 /* The n-th system call that is allowed, without condition or with the one in *ret_condition ("").

@@ -438,6 +438,21 @@ static void report(int ready_fd, json_t *object)
 	json_decref(object);
 }
 
+/* What is left to be read may be the guest's own. */
+static int confine(struct vmm *vmm, const struct vmm_options *options, struct vmm_error *ret_error)
+{
+	const char *const all[] = {options->kernel, options->initrd, options->sev_dh_cert,
+				   options->sev_session};
+	const char *images[ARRAY_SIZE(all) + 1] = {NULL};
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(all); i++)
+		if (all[i])
+			images[n++] = all[i];
+	vmm->options.seccomp = options->seccomp;
+	return sandbox_enter(options->seccomp, vmm->runtime.dir_fd, images, ret_error);
+}
+
 static int start(struct vmm *vmm, const struct vmm_options *options, struct runtime *runtime,
 		 struct vmm_error *ret_error)
 {
@@ -467,13 +482,12 @@ static int start(struct vmm *vmm, const struct vmm_options *options, struct runt
 	/* From what was given: what is for the launch only is not in the JSON. */
 	if (machine_create(&vmm->machine, options, ret_error) < 0 ||
 	    process_set_console_kind(vmm, ret_error) < 0 ||
-	    process_add_devices(vmm, ret_error) < 0 ||
+	    process_add_devices(vmm, ret_error) < 0 || confine(vmm, options, ret_error) < 0 ||
 	    machine_boot(&vmm->machine, options, ret_error) < 0)
 		return -1;
 	if (!vmm->options.sev_wait && machine_complete(&vmm->machine, ret_error) < 0)
 		return -1;
-	vmm->options.seccomp = options->seccomp;
-	if (sandbox_enter(options->seccomp, vmm->runtime.dir_fd, ret_error) < 0)
+	if (sandbox_narrow(vmm->runtime.dir_fd, ret_error) < 0)
 		return -1;
 	r = vcpus_start(vmm->machine.vm, &vmm->machine.bus, NULL, process_end_from_vcpu, vmm,
 			&vmm->vcpus);

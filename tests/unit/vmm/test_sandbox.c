@@ -72,9 +72,12 @@ static int outcome(bool (*try)(void), bool in_sandbox, enum vmm_seccomp mode)
 	pid_t pid = fork();
 
 	if (pid == 0) {
+		char image[128];
+		const char *const images[] = {image, NULL};
 		struct vmm_error error;
 
-		if (in_sandbox && sandbox_enter(mode, -1, &error) < 0) {
+		(void)snprintf(image, sizeof(image), "%s/b/log", base);
+		if (in_sandbox && sandbox_enter(mode, -1, images, &error) < 0) {
 			print_error("%s\n", error.text);
 			_exit(NO_SANDBOX);
 		}
@@ -206,6 +209,26 @@ static bool read_passwd(void)
 	return open("/etc/passwd", O_RDONLY | O_CLOEXEC) >= 0;
 }
 
+/* The file that may be read is "b/log". */
+static bool read_image(void)
+{
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/b/log", base);
+	return open(path, O_RDONLY | O_CLOEXEC) >= 0;
+}
+
+static bool read_image_afterwards(void)
+{
+	char own[128];
+	struct vmm_error error;
+
+	(void)snprintf(own, sizeof(own), "%s/a", base);
+	if (sandbox_narrow(open(own, O_RDONLY | O_DIRECTORY | O_CLOEXEC), &error) < 0)
+		_exit(NO_SANDBOX);
+	return read_image();
+}
+
 static bool write_file(void)
 {
 	char path[128];
@@ -263,6 +286,8 @@ static void test_files(void **state)
 		assert_int_equal(outcome(cases[i], false, VMM_SECCOMP_OFF), COULD);
 		assert_int_equal(outcome(cases[i], true, VMM_SECCOMP_OFF), COULD_NOT);
 	}
+	assert_int_equal(outcome(read_image, true, VMM_SECCOMP_KILL), COULD);
+	assert_int_equal(outcome(read_image_afterwards, true, VMM_SECCOMP_KILL), COULD_NOT);
 	assert_int_equal(outcome(remove_other, true, VMM_SECCOMP_KILL), COULD_NOT);
 	assert_int_equal(outcome(remove_own, true, VMM_SECCOMP_KILL), COULD);
 	assert_int_equal(outcome(remove_any, true, VMM_SECCOMP_KILL), COULD);
