@@ -105,19 +105,22 @@ static void test_shows_the_time_of_the_host(void **state)
 static void test_update_announces_the_next_second(void **state)
 {
 	struct fixture *f = *state;
-	struct timespec now;
-	time_t second, start = host_time();
+	struct timespec before, after;
+	time_t start = host_time();
+	bool is_announced;
 
+	/* It is for a moment only, which a busy machine may have us miss, many times. */
 	do {
-		assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
-		assert_true(now.tv_sec - start < 5);
-	} while (!(cmos(f, 0x0a) & 0x80));
-	assert_true(now.tv_nsec > 990000000);
-	second = now.tv_sec;
+		assert_int_equal(clock_gettime(CLOCK_REALTIME, &before), 0);
+		is_announced = cmos(f, 0x0a) & 0x80;
+		assert_int_equal(clock_gettime(CLOCK_REALTIME, &after), 0);
+		assert_true(after.tv_sec - start < 100);
+	} while (!is_announced || before.tv_sec != after.tv_sec);
+	assert_true(after.tv_nsec > 990000000);
 	while (cmos(f, 0x0a) & 0x80)
 		;
-	assert_int_equal(clock_gettime(CLOCK_REALTIME, &now), 0);
-	assert_true(now.tv_sec > second);
+	assert_int_equal(clock_gettime(CLOCK_REALTIME, &after), 0);
+	assert_true(after.tv_sec > before.tv_sec);
 }
 
 static void test_cannot_be_set(void **state)
