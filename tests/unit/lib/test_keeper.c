@@ -2,6 +2,7 @@
 /* The keeper: what a VMM, and a target, may send it; no KVM is needed. */
 #include <errno.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -550,6 +551,62 @@ static void test_stranger(void **state)
 	end_sleeper(&pid);
 }
 
+static void hello_and_end(int sock, const void *hello)
+{
+	say_hello(sock, hello);
+	_exit(0);
+}
+
+/* As channel_send() does it, but for the credentials. */
+static void hello_without_proof(int sock, const void *arg)
+{
+	const struct hello_message *hello = arg;
+	struct {
+		uint32_t magic;
+		uint16_t type, n_fds;
+		uint32_t len, reserved;
+		struct hello hello;
+	} packet = {0x4d524c59, CHANNEL_HELLO, 0, sizeof(packet.hello), 0, hello->hello};
+
+	(void)send(sock, &packet, sizeof(packet), MSG_NOSIGNAL);
+}
+
+/* Who was dead before it was looked at, or does not say who it is, gets nothing either. */
+static void test_unproven(void **state)
+{
+	static const struct {
+		void (*act)(int sock, const void *hello);
+		const char *text;
+	} rows[] = {
+		{hello_and_end, "ended when it had said hello"},
+		{hello_without_proof, "did not prove which process it is"},
+	};
+	struct fixture *f = *state;
+	const struct hello_message hello = {
+		.hello = {.protocol_min = VMR_PROTOCOL_MIN, .protocol_max = VMR_PROTOCOL_MAX}};
+	struct vmr_error error;
+
+	orphan(f);
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct pollfd p = {.events = POLLIN};
+		int pair[2], pidfd;
+		pid_t pid;
+
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+		pid = start_target(pair[0], rows[i].act, &hello, &pidfd);
+		/* It has said so, or is dead, before anybody asks who it is. */
+		p.fd = rows[i].act == hello_and_end ? pidfd : pair[1];
+		assert_int_equal(poll(&p, 1, TIMEOUT), 1);
+		if (rows[i].act == hello_and_end)
+			end_sleeper(&pid);
+		assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_REFUSED);
+		assert_non_null(strstr(error.text, rows[i].text));
+		assert_int_equal(area_owner(&f->area), AREA_SOURCE);
+		close_fd(pair[0]);
+		end_sleeper(&pid);
+	}
+}
+
 /* Asked to take the guest, and dead. */
 static void get_ready_and_die(int sock, const void *hello)
 {
@@ -752,6 +809,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_what_is_kept, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_targets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stranger, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unproven, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_state_is_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile_targets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed_state, setup, teardown),
