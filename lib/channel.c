@@ -28,18 +28,26 @@ union control {
 	struct cmsghdr align;
 };
 
-/* Append a control message to msg, whose buffer has been zeroed. */
+/* Append a control message to msg. */
 static void add_control(struct msghdr *msg, union control *control, int type, const void *data,
 			size_t len)
 {
 	struct cmsghdr *cmsg = (struct cmsghdr *)(control->bytes + msg->msg_controllen);
 
+	memset(cmsg, 0, CMSG_SPACE(len));
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = type;
 	cmsg->cmsg_len = CMSG_LEN(len);
 	memcpy(CMSG_DATA(cmsg), data, len);
 	msg->msg_control = control;
 	msg->msg_controllen += CMSG_SPACE(len);
+}
+
+static void add_own_credentials(struct msghdr *msg, union control *control)
+{
+	const struct ucred own = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
+
+	add_control(msg, control, SCM_CREDENTIALS, &own, sizeof(own));
 }
 
 int channel_send(int sock, enum channel_type type, const void *payload, size_t len, const int *fds,
@@ -52,17 +60,16 @@ int channel_send(int sock, enum channel_type type, const void *payload, size_t l
 		.len = (uint32_t)len,
 	};
 	struct iovec iov[2] = {{&header, sizeof(header)}, {(void *)payload, len}};
-	union control control = {.bytes = {0}};
+	union control control;
 	struct msghdr msg = {.msg_iov = iov, .msg_iovlen = len > 0 ? 2 : 1};
-	/* Whoever receives a hello may not have asked for credentials when it was sent. */
-	const struct ucred own = {.pid = getpid(), .uid = geteuid(), .gid = getegid()};
 
 	if (len > CHANNEL_PAYLOAD_MAX || n_fds > CHANNEL_FDS_MAX)
 		return -EMSGSIZE;
 	if (n_fds > 0)
 		add_control(&msg, &control, SCM_RIGHTS, fds, sizeof(int) * n_fds);
+	/* Whoever receives it may not have asked for credentials when it was sent. */
 	if (type == CHANNEL_HELLO)
-		add_control(&msg, &control, SCM_CREDENTIALS, &own, sizeof(own));
+		add_own_credentials(&msg, &control);
 	for (;;) {
 		if (sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 			return 0;
