@@ -208,7 +208,7 @@ static int allow_ioctls(scmp_filter_ctx filter)
 
 static int allow_prctls(scmp_filter_ctx filter)
 {
-	static const unsigned options[] = {PR_SET_NAME, PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS};
+	static const unsigned options[] = {PR_SET_NAME, PR_SET_NO_NEW_PRIVS};
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < ARRAY_SIZE(options); i++)
@@ -285,14 +285,18 @@ static int restrict_files(int dir_fd, const char *const images[])
 		const char *path;
 		uint64_t access;
 	} places[] = {
-		{"/proc", read},   /* ourselves, and what a target is charged to */
-		{"/sys", read},	   /* control groups */
-		{"/dev/kvm", use}, /* a target's VM, and one to take a guest back into */
-		{"/dev/sev", use}, /* likewise */
+		/* Ourselves, and what a target is charged to. */
+		{"/proc", read},
+		{"/sys", read},
+		/* A target's VM, and one to take a guest back into. */
+		{"/dev/kvm", use},
+		{"/dev/sev", use},
+		/* --console pty. */
+		{"/dev/ptmx", use},
+		{"/dev/pts", use},
+		/* What libraries open. */
 		{"/dev/null", use},
 		{"/dev/urandom", LANDLOCK_ACCESS_FS_READ_FILE},
-		/* jansson */ {"/dev/ptmx", use}, /* --console pty */
-		{"/dev/pts", use},
 	};
 	struct landlock_ruleset_attr attr = {.handled_access_fs =
 						     (LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1};

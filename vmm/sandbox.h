@@ -3,10 +3,12 @@
  * What a VMM process, or a keeper, gives up before it deals with a guest, its images, or what
  * another process sends: docs/sandbox.md.
  *
- *	namespaces	own network, IPC and UTS namespaces, where it may have them
- *	capabilities	all but CAP_IPC_LOCK, which pinning the memory of a confidential guest may
- *take no_new_privs	for good files		by Landlock, where the kernel has it: what upgrade,
- *take-back and the end need system calls	by seccomp: see sandbox_syscall()
+ *   - network, IPC and UTS namespaces that it shares, where it may have its own;
+ *   - all capabilities but CAP_IPC_LOCK, which pinning the memory of a confidential guest may take;
+ *   - getting privileges again (no_new_privs);
+ *   - files, by Landlock, where the kernel has it, but for those that upgrade, take-back and end
+ *     need;
+ *   - system calls, by seccomp: see sandbox_syscall().
  *
  * All of it is for the calling thread and those that it makes: there must be no others yet.
  */

@@ -127,7 +127,7 @@ static bool push_into_terminal(void)
 	       errno == EBADF;
 }
 
-static bool change_limits_of_keys(void)
+static bool ask_for_keyring(void)
 {
 	return syscall(SYS_keyctl, 0 /* KEYCTL_GET_KEYRING_ID */, -3, 0) != -1 || errno == ENOKEY;
 }
@@ -141,7 +141,7 @@ static void test_system_calls(void **state)
 		{"socket", use_network},	 {"execve", execute},
 		{"mmap of code", map_code},	 {"mprotect to code", make_code},
 		{"ptrace", trace_others},	 {"clone with a namespace", clone_into_namespace},
-		{"TIOCSTI", push_into_terminal}, {"keyctl", change_limits_of_keys},
+		{"TIOCSTI", push_into_terminal}, {"keyctl", ask_for_keyring},
 	};
 
 	(void)state;
