@@ -33,6 +33,7 @@
 #include "lib/channel.h"
 #include "lib/protocol.h"
 #include "lib/section.h"
+#include "vmm/client.h"
 #include "vmm/process.h"
 
 #define MAGIC	   "vmrelay recording 1, SPDX-License-Identifier: GPL-2.0-or-later\n"
@@ -207,38 +208,21 @@ static bool record(int sock, FILE *file)
 	return ok;
 }
 
-static int connect_control(const char *name)
+/* `upgrade` of the control socket: vmrelay-control(7).  The connection lasts until the outcome. */
+static struct client *ask_for_upgrade(int sock, int pidfd)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int fds[] = {sock, pidfd};
+	struct client *client = NULL;
+	struct vmm_error error = {.text = ""};
 
-	(void)snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s/control.sock",
-		       getenv("VMRELAY_RUNTIME_DIR"), name);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return close_fd(fd);
-	return fd;
-}
-
-/* `upgrade` of the control socket: vmrelay-control(7). */
-static bool ask_for_upgrade(int control, int sock, int pidfd)
-{
-	char text[] = "{\"execute\":\"upgrade\",\"arguments\":{\"check\":false,\"strict\":false,"
-		      "\"max_downtime_ms\":20000,\"timeout_ms\":20000}}\n";
-	const int fds[2] = {sock, pidfd};
-	union {
-		struct cmsghdr header;
-		char bytes[CMSG_SPACE(sizeof(fds))];
-	} control_data = {.header = {.cmsg_len = CMSG_LEN(sizeof(fds)),
-				     .cmsg_level = SOL_SOCKET,
-				     .cmsg_type = SCM_RIGHTS}};
-	struct iovec iov = {text, strlen(text)};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control_data,
-			     .msg_controllen = sizeof(control_data)};
-
-	memcpy(CMSG_DATA(&control_data.header), fds, sizeof(fds));
-	return sendmsg(control, &msg, MSG_NOSIGNAL) == (ssize_t)iov.iov_len;
+	if (!check(client_connect(VM_NAME, WAIT_MS, &client, &error) == 0 &&
+			   client_send(client, "upgrade",
+				       json_pack("{s:b, s:b, s:i, s:i}", "check", 0, "strict", 0,
+						 "max_downtime_ms", WAIT_MS, "timeout_ms", WAIT_MS),
+				       fds, ARRAY_SIZE(fds), &error) == 0,
+		   "asking for an upgrade: %s", error.text))
+		return client_free(client);
+	return client;
 }
 
 static bool record_file(const char *path)
@@ -258,7 +242,6 @@ static bool record_file(const char *path)
 		return false;
 	(void)fflush(file);
 
-	autofd control = connect_control(VM_NAME);
 	pid_t pid = fork();
 
 	if (pid == 0) {
@@ -267,11 +250,13 @@ static bool record_file(const char *path)
 	}
 
 	autofd pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	bool ok = check(ask_for_upgrade(control, pair[0], pidfd), "asking for an upgrade: %m");
+	struct client *client = ask_for_upgrade(pair[0], pidfd);
+	bool ok = client != NULL;
 
 	close_fd(pair[0]);
 	close_fd(pair[1]);
 	(void)waitpid(pid, &status, 0);
+	client_free(client);
 	ok = ok && check(h_vm_is_alive(&vm), "the guest did not stay");
 	h_vm_stop(&vm);
 	return ok;

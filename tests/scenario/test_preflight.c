@@ -2,8 +2,7 @@
 /*
  * A confidential guest is not stopped for an upgrade that KVM would refuse.  Where that can be
  * arranged, KVM is asked as well, to see that it does refuse.  Needs a host with SEV whose secure
- * processor fails on demand: the rig.  On softkvm, where $VMRELAY_ON_SOFTKVM says so, what leaves
- * the machine as it is.
+ * processor fails on demand: the rig.  On softkvm, what leaves the machine as it is.
  *
  * The first half uses the library, for VMs that vmrelay does not make; the second the program.
  */
@@ -560,7 +559,7 @@ int main(void)
 	/* Some of it takes devices away, stops others' processes and mounts: in the rig only. */
 	bool is_rig = access("/dev/sev", R_OK | W_OK) == 0 && access(PARAMETERS, F_OK) == 0;
 
-	if (!is_rig && !getenv("VMRELAY_ON_SOFTKVM"))
+	if (!is_rig && !getenv("SOFTKVM_SOCKET"))
 		return h_skip_all("this is not the rig with SEV, and not softkvm");
 	h_init();
 	kvm_fd = kvm_system_open();

@@ -436,6 +436,14 @@ static enum vmr_outcome hand_over(struct fixture *f, int sock, int pidfd, bool c
 	return vmr_keeper_hand_over(f->keeper, &target, &report, ret_error);
 }
 
+/* Of a target that can read what fill_area() has written. */
+static const struct hello_message good_hello = {
+	.hello = {.protocol_min = VMR_PROTOCOL_MIN,
+		  .protocol_max = VMR_PROTOCOL_MAX,
+		  .n_sections = 1},
+	.readable = {{SECTION_REGS, 1, 1}},
+};
+
 static void say_hello(int sock, const struct hello_message *hello)
 {
 	size_t len = sizeof(hello->hello) + hello->hello.n_sections * sizeof(hello->readable[0]);
@@ -497,12 +505,7 @@ static void test_targets(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_error error;
-	struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
-			  .protocol_max = VMR_PROTOCOL_MAX,
-			  .n_sections = 1},
-		.readable = {{SECTION_REGS, 1, 1}},
-	};
+	struct hello_message hello = good_hello;
 
 	orphan(f);
 	/* It refuses; it could take the guest; it fails with it.  The guest is there for the next.
@@ -532,8 +535,6 @@ static void test_stranger(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_error error;
-	const struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN, .protocol_max = VMR_PROTOCOL_MAX}};
 	automessage m = {.n_fds = 0};
 	int pair[2], pidfd;
 	pid_t pid;
@@ -541,7 +542,7 @@ static void test_stranger(void **state)
 	orphan(f);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	pid = start_sleeper(&pidfd);
-	say_hello(pair[0], &hello);
+	say_hello(pair[0], &good_hello);
 	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_REFUSED);
 	assert_non_null(strstr(error.text, "is not the target that was started"));
 	assert_int_equal(channel_receive(pair[0], &m), 0);
@@ -582,8 +583,6 @@ static void test_unproven(void **state)
 		{hello_without_proof, "did not prove which process it is"},
 	};
 	struct fixture *f = *state;
-	const struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN, .protocol_max = VMR_PROTOCOL_MAX}};
 	struct vmr_error error;
 
 	orphan(f);
@@ -593,7 +592,7 @@ static void test_unproven(void **state)
 		pid_t pid;
 
 		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-		pid = start_target(pair[0], rows[i].act, &hello, &pidfd);
+		pid = start_target(pair[0], rows[i].act, &good_hello, &pidfd);
 		/* It has said so, or is dead, before anybody asks who it is. */
 		p.fd = rows[i].act == hello_and_end ? pidfd : pair[1];
 		assert_int_equal(poll(&p, 1, TIMEOUT), 1);
@@ -607,7 +606,6 @@ static void test_unproven(void **state)
 	}
 }
 
-/* Asked to take the guest, and dead. */
 static void get_ready_and_die(int sock, const void *hello)
 {
 	automessage m = {.n_fds = 0};
@@ -618,24 +616,33 @@ static void get_ready_and_die(int sock, const void *hello)
 	_exit(0);
 }
 
+/* A target that is asked to take the guest, and dead. */
+static enum vmr_outcome try_dying_target(struct fixture *f, struct vmr_error *ret_error)
+{
+	int pair[2], pidfd;
+	enum vmr_outcome outcome;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+	pid = start_target(pair[0], get_ready_and_die, &good_hello, &pidfd);
+	outcome = hand_over(f, pair[1], pidfd, false, ret_error);
+	close_fd(pair[0]);
+	end_sleeper(&pid);
+	return outcome;
+}
+
 /* One that fails has written to the state area before. */
 static void test_state_is_gone(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_error error;
-	struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
-			  .protocol_max = VMR_PROTOCOL_MAX,
-			  .n_sections = 1},
-		.readable = {{SECTION_REGS, 1, 1}},
-	};
 	struct area_slot *slots;
 
 	orphan(f);
-	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_KEPT);
+	assert_int_equal(try_target(f, &good_hello, true, false, &error), VMR_OUTCOME_KEPT);
 	slots = (struct area_slot *)(f->area.base + sizeof(struct area_header));
 	atomic_store(&slots[0].word[AREA_WHOLE], AREA_EMPTY);
-	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	assert_int_equal(try_target(f, &good_hello, true, false, &error), VMR_OUTCOME_REFUSED);
 	assert_non_null(strstr(error.text, "malformed"));
 }
 
@@ -660,13 +667,8 @@ static void send_it(int sock, const void *arg)
 static void expect_refusal_of(struct fixture *f, enum channel_type type, const void *payload,
 			      size_t len, bool has_fd, bool is_after_hello, const char *text)
 {
-	const struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
-			  .protocol_max = VMR_PROTOCOL_MAX,
-			  .n_sections = 1},
-		.readable = {{SECTION_REGS, 1, 1}},
-	};
-	const struct sending sending = {is_after_hello ? &hello : NULL, type, payload, len, has_fd};
+	const struct sending sending = {is_after_hello ? &good_hello : NULL, type, payload, len,
+					has_fd};
 	struct vmr_error error;
 	int pair[2], pidfd;
 	pid_t pid;
@@ -718,16 +720,10 @@ static void test_malformed_state(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_error error;
-	const struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
-			  .protocol_max = VMR_PROTOCOL_MAX,
-			  .n_sections = 1},
-		.readable = {{SECTION_REGS, 1, 1}},
-	};
 
 	orphan(f);
 	area_publish(&f->area, 1, AREA_WHOLE, "no section", 0, 10);
-	assert_int_equal(try_target(f, &hello, true, false, &error), VMR_OUTCOME_REFUSED);
+	assert_int_equal(try_target(f, &good_hello, true, false, &error), VMR_OUTCOME_REFUSED);
 	assert_string_equal(error.text, "the saved state of the guest is malformed");
 	area_publish(&f->area, 1, AREA_WHOLE, "", 0, 0);
 }
@@ -737,25 +733,13 @@ static void test_dead_after_entry(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_error error;
-	const struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
-			  .protocol_max = VMR_PROTOCOL_MAX,
-			  .n_sections = 1},
-		.readable = {{SECTION_REGS, 1, 1}},
-	};
-	int pair[2], pidfd;
-	pid_t pid;
 
 	orphan(f);
 	assert_true(area_own(&f->area, AREA_SOURCE, AREA_TARGET));
 	assert_true(area_own(&f->area, AREA_TARGET, AREA_ENTERED));
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	pid = start_target(pair[0], get_ready_and_die, &hello, &pidfd);
-	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_LOST);
+	assert_int_equal(try_dying_target(f, &error), VMR_OUTCOME_LOST);
 	assert_string_equal(error.text, "the new VMM died when it had begun to run the guest");
 	assert_int_equal(vmr_keeper_fd(f->keeper, TAG), -1);
-	close_fd(pair[0]);
-	end_sleeper(&pid);
 }
 
 /* It entered and made an offer of its own, but had no time to say that it entered. */
@@ -763,14 +747,6 @@ static void test_offer_of_dead_target(void **state)
 {
 	struct fixture *f = *state;
 	struct vmr_error error;
-	const struct hello_message hello = {
-		.hello = {.protocol_min = VMR_PROTOCOL_MIN,
-			  .protocol_max = VMR_PROTOCOL_MAX,
-			  .n_sections = 1},
-		.readable = {{SECTION_REGS, 1, 1}},
-	};
-	int pair[2], pidfd;
-	pid_t pid;
 
 	orphan(f);
 	assert_true(area_own(&f->area, AREA_SOURCE, AREA_TARGET));
@@ -780,11 +756,7 @@ static void test_offer_of_dead_target(void **state)
 	arm(f);
 	fill_area(f);
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
-	pid = start_target(pair[0], get_ready_and_die, &hello, &pidfd);
-	assert_int_equal(hand_over(f, pair[1], pidfd, false, &error), VMR_OUTCOME_DONE);
-	close_fd(pair[0]);
-	end_sleeper(&pid);
+	assert_int_equal(try_dying_target(f, &error), VMR_OUTCOME_DONE);
 
 	end_sleeper(&f->vmm);
 	end_sleeper(&f->guardian);

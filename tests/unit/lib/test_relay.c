@@ -1470,6 +1470,20 @@ static void test_too_many_sections(void **state)
 	(void)close(f->sock[0]);
 }
 
+/* A source that does this when the target is ready; the target does not take the guest. */
+static void expect_kept_from(struct fixture *f, void (*at_ready)(struct vmm *vmm), const char *text)
+{
+	vmm_init(&f->vmm);
+	target_fault = "";
+	source_at_ready = at_ready;
+	start_target(f, be_source, NULL);
+	source_at_ready = NULL;
+	(void)close(f->plan.config.target_pidfd);
+	run_target(f->sock[0], NULL);
+	assert_int_equal(report->outcome, VMR_OUTCOME_KEPT);
+	assert_string_equal(report->error.text, text);
+}
+
 static void say_hello(struct vmm *vmm)
 {
 	enum { HELLO = 1 };
@@ -1478,22 +1492,11 @@ static void say_hello(struct vmm *vmm)
 	(void)sleep(60);
 }
 
-/* A source that says something else than that it has stopped the guest: it may keep it. */
+/* It says something else than that it has stopped the guest: it may keep it. */
 static void test_source_lies(void **state)
 {
-	struct fixture *f = *state;
-
-	vmm_init(&f->vmm);
-	target_fault = "";
-	source_at_ready = say_hello;
-	start_target(f, be_source, NULL);
-	source_at_ready = NULL;
-	(void)close(f->plan.config.target_pidfd);
-	run_target(f->sock[0], NULL);
-	assert_int_equal(report->outcome, VMR_OUTCOME_KEPT);
+	expect_kept_from(*state, say_hello, "the source sent something that does not belong here");
 	assert_int_equal(report->error.code, -EPROTO);
-	assert_string_equal(report->error.text,
-			    "the source sent something that does not belong here");
 }
 
 static void say_stopped(struct vmm *vmm)
@@ -1504,20 +1507,10 @@ static void say_stopped(struct vmm *vmm)
 	(void)sleep(60);
 }
 
-/* One that says so, and has written nothing: nobody waits for that. */
+/* It says so, and has written nothing: nobody waits for that. */
 static void test_source_wrote_nothing(void **state)
 {
-	struct fixture *f = *state;
-
-	vmm_init(&f->vmm);
-	target_fault = "";
-	source_at_ready = say_stopped;
-	start_target(f, be_source, NULL);
-	source_at_ready = NULL;
-	(void)close(f->plan.config.target_pidfd);
-	run_target(f->sock[0], NULL);
-	assert_int_equal(report->outcome, VMR_OUTCOME_KEPT);
-	assert_string_equal(report->error.text, "the state of the VM is malformed");
+	expect_kept_from(*state, say_stopped, "the state of the VM is malformed");
 }
 
 static int lying_sock;
